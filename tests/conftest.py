@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import wxcoupon_analytics as wx
+from tests import keys
+
+
+@pytest.fixture
+def credentials() -> wx.Credentials:
+    return brand_credentials()
+
+
+def brand_credentials(**changes: object) -> wx.Credentials:
+    """Credentials of a brand that calls as `caller` and is answered by `platform`."""
+    values: dict[str, object] = {
+        "brand_id": "120344",
+        "serial_no": "5157F09EFDC096DE15EBE81A47057A72",
+        "private_key": keys.private_key("caller"),
+        "public_key_id": "PUB_KEY_ID_0112233",
+        "public_key": keys.public_key("platform"),
+    }
+    return wx.Credentials.brand(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def box() -> Iterator[wx.Sandbox]:
+    """The embedded brand with its whole seeded history; tests that change it make their own."""
+    with wx.Sandbox(seed=7) as box:
+        yield box
+
+
+@pytest.fixture
+def client(box: wx.Sandbox) -> Iterator[wx.Client]:
+    with box.client() as client:
+        yield client

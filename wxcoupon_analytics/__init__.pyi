@@ -1,0 +1,32 @@
+from .client import Client as Client
+from .client import connect as connect
+from .credentials import Credentials as Credentials
+from .entities.flatten import SchemaDriftWarning as SchemaDriftWarning
+from .entities.flatten import flatten as flatten
+from .entities.schemas import describe as describe
+from .errors import ApiError as ApiError
+from .errors import AuthenticationError as AuthenticationError
+from .errors import ConfirmationError as ConfirmationError
+from .errors import CredentialsError as CredentialsError
+from .errors import ForbiddenError as ForbiddenError
+from .errors import JournalError as JournalError
+from .errors import NotFoundError as NotFoundError
+from .errors import RateLimitError as RateLimitError
+from .errors import ServerError as ServerError
+from .errors import SnapshotError as SnapshotError
+from .errors import TransportError as TransportError
+from .errors import ValidationError as ValidationError
+from .errors import VerificationError as VerificationError
+from .errors import WxCouponError as WxCouponError
+from .metrics.budget import budget_use as budget_use
+from .metrics.quota import remaining_daily_quota as remaining_daily_quota
+from .metrics.states import state_breakdown as state_breakdown
+from .plots import plot_budget_use as plot_budget_use
+from .plots import plot_remaining_daily_quota as plot_remaining_daily_quota
+from .plots import plot_state_breakdown as plot_state_breakdown
+from .samples import load_sample as load_sample
+from .sandbox import Sandbox as Sandbox
+from .snapshots import SnapshotStore as SnapshotStore
+from .versions import show_versions as show_versions
+
+__version__: str

@@ -1,0 +1,1 @@
+"""What changes the world: sends and deactivations, planned, journaled, executed."""

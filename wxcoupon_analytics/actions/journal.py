@@ -1,0 +1,194 @@
+"""The journal of actions: what was meant, durable before it leaves, and what came of it.
+
+SQLite in WAL mode with ``synchronous=FULL``, readable by its owner only. It is evidence, not a lock: what keeps a send from
+happening twice is its request number.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import platformdirs
+
+from wxcoupon_analytics.actions.intent import Intent
+from wxcoupon_analytics.credentials import Credentials
+from wxcoupon_analytics.errors import ApiError, JournalError, WxCouponError
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE actions (
+    brand_id      TEXT NOT NULL,
+    request_no    TEXT NOT NULL,
+    operation     TEXT NOT NULL,
+    intent        TEXT NOT NULL,              -- path and body, canonical JSON
+    status        TEXT NOT NULL CHECK (status IN ('unknown', 'done', 'failed')),
+    attempts      INTEGER NOT NULL,
+    who           TEXT NOT NULL,
+    started_at    TEXT NOT NULL,              -- UTC, RFC 3339; the first attempt
+    ended_at      TEXT,
+    answer        TEXT,
+    error_code    TEXT,
+    error_message TEXT,
+    request_id    TEXT,
+    PRIMARY KEY (brand_id, request_no)
+) STRICT
+"""
+
+
+def default_path(credentials: Credentials) -> Path:
+    """One journal per user and brand, outside any working folder, so that two notebooks share it."""
+    return platformdirs.user_state_path("wxcoupon_analytics") / f"journal-{credentials.brand_id}.sqlite3"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the journal knows of one request number."""
+
+    intent: str
+    status: str
+    answer: dict[str, Any] | None
+
+
+class Journal:
+    """Actions of one brand, by request number.
+
+    Parameters
+    ----------
+    path : path, optional
+        None keeps the journal in memory: for the embedded brand, whose world ends with it too.
+    brand_id : str
+
+    Raises
+    ------
+    JournalError
+        The file cannot be opened, is not a journal, or was written by a newer version. It is never overwritten.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, *, brand_id: str) -> None:
+        self.path = Path(path) if path is not None else None
+        self._brand_id = brand_id
+        self._lock = threading.Lock()
+        with self._said():
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                # Made before SQLite does, so that it is never readable by others, not for a moment.
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._db = sqlite3.connect(
+                self.path or ":memory:", timeout=30, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._migrate()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def look(self, request_no: str) -> Record | None:
+        """Give what is known of a request number."""
+        with self._said(), self._lock, closing(self._db.cursor()) as cursor:
+            row = cursor.execute(
+                "SELECT intent, status, answer FROM actions WHERE brand_id = ? AND request_no = ?",
+                (self._brand_id, request_no),
+            ).fetchone()
+        return Record(row[0], row[1], json.loads(row[2]) if row[2] else None) if row else None
+
+    def begin(self, intent: Intent) -> None:
+        """Make an intent durable; what it will have come to is unknown until :meth:`end`."""
+        with self._said(), self._lock:
+            self._db.execute(
+                """
+                INSERT INTO actions (brand_id, request_no, operation, intent, status, attempts, who, started_at)
+                VALUES (?, ?, ?, ?, 'unknown', 1, ?, ?)
+                ON CONFLICT DO UPDATE SET intent = excluded.intent, status = 'unknown', attempts = attempts + 1
+                """,
+                (self._brand_id, intent.request_no, intent.operation, intent.text, getpass.getuser(), _now()),
+            )
+
+    def end(self, intent: Intent, outcome: dict[str, Any] | WxCouponError) -> None:
+        """Record an answer, or the error that came instead: one that may hide a success leaves the status unknown."""
+        answer = error_code = error_message = request_id = None
+        if isinstance(outcome, WxCouponError):
+            status = "unknown" if outcome.maybe_executed else "failed"
+            error_message = str(outcome)
+            if isinstance(outcome, ApiError):
+                error_code, error_message, request_id = outcome.code, outcome.message, outcome.request_id
+        else:
+            status, answer = "done", json.dumps(outcome, ensure_ascii=False)
+        with self._said(), self._lock:
+            self._db.execute(
+                """
+                UPDATE actions SET status = ?, ended_at = ?, answer = ?, error_code = ?, error_message = ?, request_id = ?
+                WHERE brand_id = ? AND request_no = ? AND status <> 'done'
+                """,
+                (status, _now(), answer, error_code, error_message, request_id, self._brand_id, intent.request_no),
+            )
+
+    def frame(self) -> pd.DataFrame:
+        """Give everything ever attempted, oldest first."""
+        columns = "operation, request_no, status, attempts, who, started_at, ended_at, intent, error_code, error_message, request_id"
+        with self._said(), self._lock, closing(self._db.cursor()) as cursor:
+            rows = cursor.execute(
+                f"SELECT {columns} FROM actions WHERE brand_id = ? ORDER BY started_at, request_no",  # noqa: S608
+                (self._brand_id,),
+            ).fetchall()
+        frame = pd.DataFrame(rows, columns=columns.split(", "))
+        for name in frame.columns:
+            if name == "attempts":
+                frame[name] = frame[name].astype("Int64")
+            elif name.endswith("_at"):
+                times = pd.to_datetime(frame[name], utc=True, format="ISO8601").dt.tz_convert("Asia/Shanghai")
+                frame[name] = times.astype("datetime64[us, Asia/Shanghai]")
+            else:
+                frame[name] = frame[name].astype("string")
+        return frame
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def _migrate(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._db.execute(_SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._db.execute("COMMIT")
+        if version > SCHEMA_VERSION:
+            raise JournalError(
+                f"{self._where()} was written by a newer wxcoupon-analytics: upgrade, or name another journal"
+            )
+
+    def _where(self) -> str:
+        return f"the journal {self.path}" if self.path else "the journal in memory"
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        """Turn SQLite's and the file system's errors into one that names the file and what to do."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise JournalError(
+                f"{self._where()} cannot be used: {error}. It is left as it is; move it away to start a new one, "
+                "or pass connect(journal=…)"
+            ) from error
+        except OSError as error:
+            raise JournalError(
+                f"{self._where()} cannot be opened: {error.strerror}; pass connect(journal=…)"
+            ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")

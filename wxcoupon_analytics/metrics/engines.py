@@ -1,0 +1,126 @@
+"""Where dataframe engines differ: everything the metrics need to know of it, and nothing else knows.
+
+A metric has two shapes. One over stocks (thousands of rows) collects its input to Arrow and works there, so that all
+engines share one arithmetic. One over user coupons (a hundred million rows) aggregates inside the engine and collects
+only the aggregate. Either way the result is a small Arrow table, which `give_back` turns into the caller's kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import narwhals as nw
+from narwhals.dtypes import DType
+from narwhals.typing import IntoFrame
+
+from ..errors import ValidationError
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+
+
+def open_frame(native: IntoFrame, *, entity: str, needs: Iterable[str]) -> nw.DataFrame[Any] | nw.LazyFrame[Any]:
+    """Wrap a frame of any engine, once it has the columns needed and its fetch times are aware."""
+    frame = nw.from_native(native)
+    schema = frame.collect_schema()
+    missing = [column for column in needs if column not in schema]
+    if missing:
+        raise ValidationError(
+            f"the {entity} frame lacks {', '.join(missing)}: pass store.load({entity!r}) or "
+            f"client.fetch.{entity}(…) with all of its columns"
+        )
+    fetched_at = schema.get("fetched_at")
+    if fetched_at is not None and getattr(fetched_at, "time_zone", None) is None:
+        raise ValidationError(
+            f"fetched_at of the {entity} frame is {fetched_at}, not an aware time: localize it first, "
+            "in pandas with frame['fetched_at'].dt.tz_localize('Asia/Shanghai')"
+        )
+    return frame
+
+
+def collect(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], columns: Sequence[str]) -> nw.DataFrame[Any]:
+    """Bring columns to this process as Arrow, aware times in Beijing's zone whatever zone the engine answers in."""
+    chosen = frame.select(*columns)
+    if isinstance(chosen, nw.LazyFrame):
+        arrow = chosen.collect("pyarrow")
+    else:
+        arrow = nw.from_native(chosen.to_arrow(), eager_only=True)
+    in_beijing = [
+        nw.col(name).dt.convert_time_zone("Asia/Shanghai").cast(nw.Datetime("us", "Asia/Shanghai"))
+        for name, dtype in arrow.schema.items()
+        if isinstance(dtype, nw.Datetime) and dtype.time_zone
+    ]
+    labels = [name for name, dtype in arrow.schema.items() if dtype in {nw.Categorical, nw.Enum}]
+    # Arrow cannot sort a dictionary column, so labels become plain strings.
+    return arrow.with_columns(*in_beijing, *(nw.col(name).cast(nw.String) for name in labels))
+
+
+def collect_entity(
+    native: IntoFrame, columns: Mapping[str, DType], *, entity: str, key: Sequence[str]
+) -> nw.DataFrame[Any]:
+    """Collect the current state of a small entity: these columns in these dtypes, one row a key."""
+    arrow = collect(open_frame(native, entity=entity, needs=columns), list(columns))
+    # A pandas merge turns counts into floats and read_csv turns ids into integers; the contract says what they are.
+    arrow = arrow.with_columns(nw.col(name).cast(dtype) for name, dtype in columns.items())
+    repeated = arrow.filter(arrow.select(*key).is_duplicated())
+    if not repeated.is_empty():
+        example = ", ".join(f"{name}={repeated[name][0]!r}" for name in key)
+        raise ValidationError(
+            f"the {entity} frame holds several rows of one key ({example}): a history was given where the current "
+            f"state is meant; pass store.load({entity!r})"
+        )
+    return arrow
+
+
+def has_brand(*frames: IntoFrame) -> bool:
+    """Tell whether all of these frames say whose rows they hold; one that does not is of a single brand."""
+    return all("brand_id" in nw.from_native(frame).collect_schema() for frame in frames)
+
+
+def give_back(result: nw.DataFrame[Any], like: IntoFrame) -> Any:
+    """Turn a small Arrow result into the kind of frame the caller handed in."""
+    given = nw.from_native(like)
+    engine = given.implementation
+    table = result.to_arrow().replace_schema_metadata(None)
+    if engine.is_pyarrow():
+        return table
+    if engine.is_pandas():
+        return _to_pandas(table, engine.to_native_namespace())
+    if engine.is_duckdb():
+        return _to_relation(table, like)
+    if isinstance(given, nw.DataFrame):
+        return nw.from_arrow(table, backend=engine).to_native()
+    # Polars' lazy frames, and Spark, whose session the caller's frame knows.
+    backend: Any = engine
+    return result.lazy(backend, session=getattr(like, "sparkSession", None)).to_native()
+
+
+def _to_pandas(table: Any, pd: Any) -> Any:
+    """Convert with the package's nullable dtypes: a null must not turn a count into a float."""
+    nullable = {
+        "int64": pd.Int64Dtype(),
+        "double": pd.Float64Dtype(),
+        "bool": pd.BooleanDtype(),
+        "string": pd.StringDtype("pyarrow"),
+        "large_string": pd.StringDtype("pyarrow"),
+    }
+
+    def dtype(arrow_type: Any) -> Any:
+        name = str(arrow_type)
+        return pd.ArrowDtype(arrow_type) if name.startswith(("date", "list")) else nullable.get(name)
+
+    return table.to_pandas(types_mapper=dtype)
+
+
+def _to_relation(result: Any, like: Any) -> Any:
+    """Put a table beside the caller's own relations, on the connection that only their relation knows.
+
+    Relations of two connections cannot be joined, and a relation does not give its connection away; but its `query`
+    runs there, binding ``result`` by its name here, once and for good. DuckDB 1 leaves behind the view that `query`
+    defines on its way, so it is asked to drop that again.
+    """
+    view = nw.generate_temporary_column_name(12, like.columns, prefix="wxcoupon_")
+    relation = like.query(view, "SELECT * FROM result")
+    like.query(view, f"DROP VIEW IF EXISTS {view}")
+    return relation

@@ -1,0 +1,1 @@
+"""What crosses the wire: HTTP, keys, signatures, limits. Knows no pandas."""
