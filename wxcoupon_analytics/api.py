@@ -153,9 +153,8 @@ class Api:
         return self._each_item(ask(self._exchange.credentials, name, path, query=query))
 
     def _each_item(self, question: Question | None) -> Iterator[Json]:
-        items = question.endpoint.items if question else None
         seen: set[str] = set()
         while question:
             page = self._loop.run(self._exchange.answer, question).json()
-            yield from page.get(items) or []
+            yield from page.get(question.endpoint.items or "") or []
             question = next_page(question, page, seen)

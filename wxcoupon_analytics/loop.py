@@ -49,7 +49,9 @@ class BackgroundLoop:
 
         On KeyboardInterrupt the work is cancelled, given a moment to end, and the interrupt raised again.
         """
-        future = self._portal.start_task_soon(work, *args)
+        if self.closed:
+            raise RuntimeError("this client is closed: connect again")
+        future: Future[T] = self._portal.start_task_soon(work, *args)
         try:
             return future.result()
         except CancelledError:

@@ -112,6 +112,7 @@ class Journal:
                 INSERT INTO actions (brand_id, request_no, operation, intent, status, attempts, who, started_at)
                 VALUES (?, ?, ?, ?, 'unknown', 1, ?, ?)
                 ON CONFLICT DO UPDATE SET intent = excluded.intent, status = 'unknown', attempts = attempts + 1
+                WHERE status <> 'done'  -- by another process, since we looked
                 """,
                 (self._brand_id, intent.request_no, intent.operation, intent.text, getpass.getuser(), _now()),
             )
@@ -149,7 +150,7 @@ class Journal:
                 frame[name] = frame[name].astype("Int64")
             elif name.endswith("_at"):
                 times = pd.to_datetime(frame[name], utc=True, format="ISO8601").dt.tz_convert("Asia/Shanghai")
-                frame[name] = times.astype("datetime64[us, Asia/Shanghai]")
+                frame[name] = times.astype(pd.DatetimeTZDtype("us", "Asia/Shanghai"))
             else:
                 frame[name] = frame[name].astype("string")
         return frame

@@ -1,15 +1,15 @@
-"""Fit one JSON value into a declared type, and say what is left over.
+"""Fit JSON values into a declared type, and say what is left over.
 
 The exact path for answers that drifted. Nothing is lost by it: what a value holds is either in the fitted part or in
-the leftover, at the place it came in.
+the leftover, at the place it came in. A declared type is compiled once into a tree of the three classes below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import lru_cache
-from typing import Any, Final
+from functools import lru_cache, partial
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
@@ -24,68 +24,132 @@ NOTHING: Final = _Nothing.NOTHING
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
-def fit(type_: pa.DataType, value: Any) -> tuple[Any, Any]:
-    """Split a JSON value into what fits a type and what does not (``NOTHING`` when all of it fits).
+class Fitter(Protocol):
+    """Fits values into one declared type."""
 
-    A number sent as text, or a whole number sent as ``3.0``, is coerced because nothing is lost by it; an amount such
-    as ``"12.5"`` for an integer is not.
+    def fit(self, value: Any) -> tuple[Any, Any]:
+        """Split a JSON value into what fits the type and what does not (``NOTHING`` when all of it fits)."""
+
+    def paths(self, left: Any) -> Iterator[str]:
+        """Name the places of a leftover, ``[]`` standing for any element of a list."""
+
+
+def fitter(type_: pa.DataType) -> Fitter:
+    """Compile a declared type.
+
+    A number sent as text, or a whole number sent as ``3.0``, is coerced because nothing is lost by it; ``12.5`` for an
+    integer is not.
 
     Examples
     --------
-    >>> rule = pa.struct([("threshold", pa.int64()), ("percent_off", pa.int64())])
-    >>> fit(rule, {"threshold": "100", "percent_off": 12.5, "cap": 9})
-    ({'threshold': 100, 'percent_off': None}, {'percent_off': 12.5, 'cap': 9})
+    >>> rules = fitter(pa.list_(pa.struct([("threshold", pa.int64()), ("percent_off", pa.int64())])))
+    >>> fitted, left = rules.fit([{"threshold": "100", "percent_off": 12.5, "cap": 9}, {"threshold": 200.0}])
+    >>> fitted
+    [{'threshold': 100, 'percent_off': None}, {'threshold': 200}]
+    >>> left, list(rules.paths(left))
+    ([{'percent_off': 12.5, 'cap': 9}, {}], ['[].percent_off', '[].cap'])
     """
-    if value is None:
-        return None, NOTHING
     if pa.types.is_struct(type_):
-        return _fit_object(type_, value) if isinstance(value, dict) else (None, value)
+        return _Object(type_)
     if pa.types.is_list(type_):
-        return _fit_list(type_.value_type, value) if isinstance(value, list) else (None, value)
-    fitted = _fit_scalar(type_, value)
-    return (None, value) if fitted is None else (fitted, NOTHING)
+        return _List(type_)
+    return _Scalar(type_)
 
 
-def _fit_object(type_: pa.StructType, value: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    members = members_of(type_)
-    fitted: dict[str, Any] = {}
-    left: dict[str, Any] = {}
-    for name, inner in value.items():
-        if name in members:
-            fitted[name], rest = fit(members[name], inner)
-        else:
-            rest = inner
-        if rest is not NOTHING:
-            left[name] = rest
-    return {name: fitted.get(name) for name in members}, left or NOTHING
+class _Object:
+    def __init__(self, type_: pa.StructType) -> None:
+        self.members = {member.name: fitter(member.type) for member in type_}
+        self._fits = {name: member.fit for name, member in self.members.items()}
+
+    def fit(self, value: Any) -> tuple[Any, Any]:
+        if not isinstance(value, dict):
+            return None, NOTHING if value is None else value
+        fitted: dict[str, Any] = {}
+        left: dict[str, Any] = {}
+        for name, inner in value.items():
+            member = self._fits.get(name)
+            if member is None:
+                left[name] = inner
+                continue
+            fitted[name], rest = member(inner)
+            if rest is not NOTHING:
+                left[name] = rest
+        return fitted, left or NOTHING
+
+    def paths(self, left: Any) -> Iterator[str]:
+        if not isinstance(left, dict):
+            yield ""
+            return
+        for name, rest in left.items():
+            if name not in self.members:
+                yield name
+                continue
+            for path in self.members[name].paths(rest):
+                yield name + path if path[:1] in {"", "["} else f"{name}.{path}"
 
 
-def _fit_list(type_: pa.DataType, values: list[Any]) -> tuple[list[Any], Any]:
-    pairs = [fit(type_, value) for value in values]
-    left: Any = NOTHING
-    if any(rest is not NOTHING for _, rest in pairs):
-        # Places are kept: an element that fitted leaves an empty object (or null) where it stood.
-        blank = {} if pa.types.is_struct(type_) else None
-        left = [blank if rest is NOTHING else rest for _, rest in pairs]
-    return [fitted for fitted, _ in pairs], left
+class _List:
+    def __init__(self, type_: pa.ListType) -> None:
+        self.element = fitter(type_.value_type)
+        # Places are kept: an element that fits leaves an empty object, or null, where it stood.
+        self.blank: Any = {} if isinstance(self.element, _Object) else None
+
+    def fit(self, value: Any) -> tuple[Any, Any]:
+        if not isinstance(value, list):
+            return None, NOTHING if value is None else value
+        pairs = [self.element.fit(inner) for inner in value]
+        if all(rest is NOTHING for _, rest in pairs):
+            return [fitted for fitted, _ in pairs], NOTHING
+        return [fitted for fitted, _ in pairs], [self.blank if rest is NOTHING else rest for _, rest in pairs]
+
+    def paths(self, left: Any) -> Iterator[str]:
+        if not isinstance(left, list):
+            yield ""
+            return
+        for rest in left:
+            if rest != self.blank:
+                for path in self.element.paths(rest):
+                    yield "[]" + path if path[:1] in {"", "["} else f"[].{path}"
 
 
-def _fit_scalar(type_: pa.DataType, value: Any) -> Any:
+class _Scalar:
+    def __init__(self, type_: pa.DataType) -> None:
+        self._coerce = _coercion(type_)
+
+    def fit(self, value: Any) -> tuple[Any, Any]:
+        fitted = self._coerce(value)
+        return fitted, NOTHING if fitted is not None or value is None else value
+
+    def paths(self, left: Any) -> Iterator[str]:
+        yield ""
+
+
+def _coercion(type_: pa.DataType) -> Callable[[Any], Any]:
     if pa.types.is_string(type_):
-        return _text(value)
+        return _text
     if pa.types.is_timestamp(type_):
-        return value if isinstance(value, str) and is_time(type_, value) else None
+        return partial(_time, type_)
     if pa.types.is_boolean(type_):
-        return value if isinstance(value, bool) else {"true": True, "false": False}.get(value) if isinstance(value, str) else None
-    return _integer(value)
+        return _flag
+    return _integer
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value if value.isascii() or is_unicode(value) else None
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if not isinstance(value, str):
-        return None
-    return value if value.isascii() or is_unicode(value) else None
+    return None
+
+
+def _time(type_: pa.DataType, value: Any) -> str | None:
+    return value if isinstance(value, str) and _is_time(type_, value) else None
+
+
+def _flag(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value)
+    return value if isinstance(value, bool) else None
 
 
 def _integer(value: Any) -> int | None:
@@ -95,10 +159,21 @@ def _integer(value: Any) -> int | None:
         number = int(value)
         return number if str(number) == value and _LEAST <= number <= _MOST else None
     if isinstance(value, float):
-        value = int(value) if abs(value) < 2**53 and value.is_integer() else None
-    if value is None or isinstance(value, bool) or not isinstance(value, int):
+        # Beyond 2**53 a float stands for several integers.
+        return int(value) if abs(value) < 2**53 and value.is_integer() else None
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if _LEAST <= value <= _MOST else None
+
+
+@lru_cache(maxsize=65_536)
+def _is_time(type_: pa.DataType, text: str) -> bool:
+    """Ask Arrow, so that this path takes exactly the times that the vectorised one takes: those with an offset."""
+    try:
+        pa.scalar(text).cast(type_)
+    except (pa.ArrowInvalid, UnicodeEncodeError):
+        return False
+    return True
 
 
 def is_unicode(text: str) -> bool:
@@ -108,45 +183,3 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-@lru_cache(maxsize=65_536)
-def is_time(type_: pa.DataType, text: str) -> bool:
-    """Ask Arrow, so that this path takes exactly the times the vectorised one takes: those with an offset."""
-    try:
-        pa.scalar(text).cast(type_)
-    except (pa.ArrowInvalid, UnicodeEncodeError):
-        return False
-    return True
-
-
-@lru_cache(maxsize=256)
-def members_of(type_: pa.StructType) -> dict[str, pa.DataType]:
-    """Give a struct's members by name."""
-    return {member.name: member.type for member in type_}
-
-
-def left_paths(type_: pa.DataType, left: Any) -> Iterator[str]:
-    """Name the places of a leftover, ``[]`` standing for any element.
-
-    Examples
-    --------
-    >>> rules = pa.list_(pa.struct([("threshold", pa.int64())]))
-    >>> list(left_paths(pa.struct([("rules", rules)]), {"rules": [{}, {"cap": 9}], "remark": "x"}))
-    ['rules[].cap', 'remark']
-    """
-    if pa.types.is_struct(type_) and isinstance(left, dict):
-        members = members_of(type_)
-        for name, inner in left.items():
-            if name not in members:
-                yield name
-                continue
-            for rest in left_paths(members[name], inner):
-                yield f"{name}.{rest}" if rest and not rest.startswith("[") else f"{name}{rest}"
-    elif pa.types.is_list(type_) and isinstance(left, list):
-        for inner in left:
-            if inner is not None and inner != {}:
-                for rest in left_paths(type_.value_type, inner):
-                    yield f"[].{rest}" if rest else "[]"
-    else:
-        yield ""

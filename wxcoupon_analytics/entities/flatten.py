@@ -18,7 +18,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pandas as pd
@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from wxcoupon_analytics.entities.fields import Field
-from wxcoupon_analytics.entities.fitting import NOTHING, fit, is_unicode, left_paths
+from wxcoupon_analytics.entities.fitting import NOTHING, fitter, is_unicode
 from wxcoupon_analytics.entities.schemas import (
     ECHOES,
     ENTITIES,
@@ -111,8 +111,8 @@ def flatten(
     Examples
     --------
     >>> stocks = flatten("stocks", '{"stock_list": [{"stock_id": "1", "sent_count_info": {"total_count": 42}}]}')
-    >>> stocks.loc[0, ["stock_id", "sent_count_info_total_count"]].tolist()
-    ['1', 42]
+    >>> stocks["stock_id"].tolist(), stocks["sent_count_info_total_count"].tolist()
+    (['1'], [42])
     """
     schema = lookup(entity)
     context = Page(b"", fetched_at, brand_id, openid, appid)
@@ -181,7 +181,9 @@ def _contents(part: Any) -> Iterator[bytes]:
         except (TypeError, ValueError, RecursionError) as error:
             raise ValidationError(f"the payload is not what JSON can say: {error}") from error
     else:
-        raise ValidationError(f"a payload is an object, a page or a list of them, not {type(part).__name__}: {part!r:.60}")
+        raise ValidationError(
+            f"a payload is an object, a page or a list of them, not {type(part).__name__}: {part!r:.60}"
+        )
 
 
 def _decoded(content: bytes) -> str:
@@ -214,20 +216,6 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _entities(schema: Entity, answer: Any) -> list[Any]:
-    """List the entities of an answer: those of a page, or the answer itself."""
-    if not isinstance(answer, dict):
-        raise ValidationError(f"an answer is an object or a page, not {type(answer).__name__}: {answer!r:.60}")
-    page_field = schema.page_field
-    if page_field in answer and isinstance(answer[page_field], list | None):
-        return answer[page_field] or []
-    # A list without members may come without its list field.
-    return [] if answer.keys() <= _ENVELOPE else [answer]
-
-
-_ENVELOPE: Final = frozenset({"total_count", "next_page_token"})
-
-
 # --- the fast path ---------------------------------------------------------------------------------------------------
 
 
@@ -237,8 +225,8 @@ class _Reader:
     def __init__(self, schema: Entity) -> None:
         self.schema = schema
         self.shortener = Shortener()
-        self.page_field = schema.page_field or "entities"
-        self.declared = pa.struct([(inner.name, field_type(inner)) for inner in schema.fields])
+        self.page_field = schema.page_field
+        self.fitter = fitter(pa.struct([(inner.name, field_type(inner)) for inner in schema.fields]))
         envelope = [(_PLACE, NUMBER), ("total_count", NUMBER), ("next_page_token", TEXT)]
         self.parsing = pj.ParseOptions(
             explicit_schema=pa.schema([*envelope, (self.page_field, pa.list_(schema.as_sent))]),
@@ -316,15 +304,26 @@ class _Reader:
         fitted, parents, extras = [], [], []
         for place, text in zip(places, texts, strict=True):
             answer = _loaded(text)
-            for entity in _entities(self.schema, answer):
+            for entity in self._entities(answer):
                 if entity is None:
                     continue
-                fits, left = fit(self.declared, self._own(entity))
+                fits, left = self.fitter.fit(self._own(entity))
                 fitted.append(fits)
                 parents.append(place)
                 extras.append(self._kept(left))
         nested = pa.array(fitted, self.schema.as_sent)
         return self._columns(nested, pa.array(parents, NUMBER), pa.array(extras, TEXT))
+
+    def _entities(self, answer: Any) -> list[Any]:
+        """List the entities of an answer: those of a page, or the answer itself."""
+        if not isinstance(answer, dict):
+            raise ValidationError(f"an answer is an object or a page, not {type(answer).__name__}: {answer!r:.60}")
+        if self.page_field in answer and isinstance(answer[self.page_field], list | None):
+            # What is new about the page itself belongs to no row: it is warned about and not kept.
+            self.drift.update(f"(page) {name}" for name in answer.keys() - _ENVELOPE - {self.page_field})
+            return answer[self.page_field] or []
+        # A page without members may come without its list.
+        return [] if answer.keys() <= _ENVELOPE else [answer]
 
     def _own(self, entity: Any) -> Any:
         """Take away what is another entity's: all but the ids of an echo, all of what stands apart."""
@@ -338,7 +337,7 @@ class _Reader:
     def _kept(self, left: Any) -> str | None:
         if left is NOTHING:
             return None
-        self.drift.update(left_paths(self.declared, left))
+        self.drift.update(self.fitter.paths(left))
         try:
             text = json.dumps(left, ensure_ascii=False, separators=(",", ":"))
         except RecursionError as error:
@@ -378,6 +377,8 @@ class _DriftedError(Exception):
 
 # The field that carries an answer's place in its batch through the JSON reader; no API field is called that.
 _PLACE: Final = "#"
+# What a page carries beside its list; a bundle's answer is a page of its stocks.
+_ENVELOPE: Final = frozenset({"total_count", "next_page_token", "stock_bundle_id"})
 _WHITESPACE: Final = " \t\r\n"
 _warned: set[tuple[str, str]] = set()
 
@@ -413,13 +414,14 @@ class Shortener:
     An echo is parsed the first time; from then on the same text is recognised by comparing it.
     """
 
-    def __init__(self) -> None:
-        self.echoes: dict[str, dict[str, None]] = {name: {} for name in ECHOES}
+    def __init__(self, *, collect: bool = False) -> None:
+        self.collected: dict[str, dict[str, None]] = {}  # by field, each text once, in order
+        self._collect = collect
         self._known: dict[str, tuple[str, str]] = {}
         self._end_of = json.JSONDecoder().raw_decode
 
     def shorten(self, text: str) -> str:
-        parts = []
+        parts: list[str] = []
         done = 0
         while found := _ECHO.search(text, done):
             start = found.end()
@@ -431,6 +433,8 @@ class Shortener:
                     break
                 known, short = text[start:end], json.dumps(_ids(found[1], value))
                 self._remember(known, short)
+            if self._collect:
+                self.collected.setdefault(found[1], {})[known] = None
             parts += text[done:start], short
             done = start + len(known)
         parts.append(text[done:])
@@ -445,3 +449,32 @@ class Shortener:
 # So much of an echo tells one stock from another; so many are kept in memory.
 _TELLING: Final = 96
 _REMEMBERED: Final = 4096
+
+
+# --- entities nested in other answers --------------------------------------------------------------------------------
+
+_NESTED_AS: Final = {"product_coupons": ("product_coupon",), "stocks": ("stock", "stock_bundle")}
+
+
+def _taken_out(schema: Entity, content: bytes) -> list[bytes] | None:
+    """Take out what an answer about something else holds of an entity; None when it is no such answer."""
+    text = _decoded(content)
+    names = [name for name in _NESTED_AS[schema.name] if f'"{name}"' in text]
+    if not names:
+        return None
+    if '"user_coupon_list"' in text:
+        shortener = Shortener(collect=True)
+        answer = _loaded(shortener.shorten(text))
+        if isinstance(answer, dict) and isinstance(answer.get("user_coupon_list"), list):
+            return [echo.encode() for name in names for echo in shortener.collected.get(name, ())]
+    answer = _loaded(text)
+    if not isinstance(answer, dict) or schema.key[-1] in answer:
+        return None
+    return [json.dumps(answer[name]).encode() for name in names if isinstance(answer.get(name), dict)] or None
+
+
+def _once_each(schema: Entity, frame: pd.DataFrame) -> pd.DataFrame:
+    """Keep the last row of every key; a row without its ids is nobody's double."""
+    ids = [name for name in schema.key if name != "brand_id"]
+    doubled = frame.duplicated(list(schema.key), keep="last") & frame[ids].notna().all(axis=1)
+    return frame[~doubled].reset_index(drop=True)

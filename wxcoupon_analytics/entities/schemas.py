@@ -78,8 +78,8 @@ class Entity:
         The columns that identify a row.
     fields : tuple of Field
         The API's fields, nested as the API nests them.
-    page_field : str or None
-        The list field by which one of its pages is known.
+    page_field : str
+        The list field by which one of its pages is known (no page of product coupons exists yet).
     apart : frozenset of str
         Fields that hold another entity: rows of that entity's own frame, and no drift here.
     columns : tuple of Column
@@ -90,7 +90,7 @@ class Entity:
     key: tuple[str, ...]
     fields: tuple[Field, ...]
     columns: tuple[Column, ...]
-    page_field: str | None = None
+    page_field: str = ""
     apart: frozenset[str] = frozenset()
 
     @cached_property
@@ -185,6 +185,7 @@ ENTITIES: Final[Mapping[str, Entity]] = {
             "product_coupons",
             ("brand_id", "product_coupon_id"),
             PRODUCT_COUPON,
+            page_field="product_coupon_list",
             apart=frozenset({"stock", "stock_bundle"}),
         ),
         _entity(
@@ -363,8 +364,8 @@ def frame_from_rows(entity: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFr
         raise ValidationError(f"{entity!r} has no column {', '.join(unknown)}: see describe({entity!r})")
     arrays: dict[str, pa.Array] = {}
     for column in schema.columns:
-        values = [_with_times_as_text(row.get(column.name)) for row in listed]
         try:
+            values = [_with_times_as_text(row.get(column.name)) for row in listed]
             arrays[column.name] = pa.array(values, as_sent(column.type)).cast(column.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise ValidationError(f"column {column.name!r} of {entity!r} is {column.dtype}: {error}") from error
@@ -373,8 +374,12 @@ def frame_from_rows(entity: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFr
 
 
 def _with_times_as_text(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
     if value is pd.NaT or value is pd.NA:
         return None
+    if isinstance(value, float) and not value.is_integer():
+        raise pa.ArrowInvalid(f"{value!r} is not an integer")  # which Arrow would cut off without a word
     if isinstance(value, dt.datetime):
         return value.isoformat()
     if isinstance(value, Mapping):

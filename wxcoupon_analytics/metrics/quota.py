@@ -61,7 +61,8 @@ def remaining_daily_quota(stocks: IntoFrameT, *, now: datetime | None = None) ->
         binding_limit      string                       which it is: state, daily, total, codes (ties in that order)
         stale              boolean                      fetched on an earlier Beijing day than ``now``'s, so that the
                                                         day's counter has restarted since
-        age                duration                     ``now`` − ``as_of``; below 0 when the platform's clock is ahead
+        age                duration                     ``now`` − ``as_of`` (DuckDB: an INTERVAL); below 0 when the
+                                                        platform's clock is ahead
         resets_at          datetime, Asia/Shanghai      the next Beijing midnight after ``now``
         as_of              datetime, Asia/Shanghai      ``fetched_at`` of the row
         ================== ============================ ========================================================

@@ -13,6 +13,7 @@ from .engines import collect, give_back, open_frame
 
 # 待确认 · 待生效 · 已生效 · 已核销 · 已过期 · 已删除 · 已失效, in the order a coupon lives through them.
 LIFECYCLE = ("CONFIRMING", "PENDING", "EFFECTIVE", "USED", "EXPIRED", "DELETED", "DEACTIVATED")
+_ENDED = LIFECYCLE[3:]
 _ADDED = ("coupon_state", "count", "share", "as_of")
 
 
@@ -61,8 +62,9 @@ def state_breakdown(
 
     Notes
     -----
-    Of two rows of a coupon fetched in the same second, the one further in the lifecycle counts (a known state before
-    an unknown one), so the answer does not depend on the order of rows.
+    Of two rows of a coupon fetched at the same instant, the one further in the lifecycle counts (a state that ends a
+    coupon before EFFECTIVE, that before PENDING, CONFIRMING and none; of two that end it, the alphabetically last), so
+    the answer does not depend on the order of rows.
 
     Examples
     --------
@@ -96,16 +98,21 @@ def _latest(frame: Any, key: list[str], wanted: list[str]) -> Any:
     """Keep the latest row of every key, column by column.
 
     Each column takes its last value on its own, so the order must leave no ties but between equal rows: after the time,
-    the state's place in the lifecycle, then the wanted columns themselves. Nulls come first, that is, lose.
+    how far the coupon has come, then the wanted columns themselves. Nulls come first, that is, lose. Two steps are far
+    enough, for what lies between is already in alphabetical order; a rank of all seven states costs a quarter more.
     """
     state, place = nw.col("coupon_state"), nw.generate_temporary_column_name(8, [*key, *wanted])
-    rank: nw.Expr = nw.when(~state.is_null()).then(nw.lit(len(LIFECYCLE)))
-    for index, name in reversed(list(enumerate(LIFECYCLE))):
-        rank = nw.when(state == name).then(nw.lit(index)).otherwise(rank)
-    values = [name for name in dict.fromkeys(wanted) if name not in key]
-    order = list(dict.fromkeys(["fetched_at", place, *values]))
+    rank = (
+        nw.when(state.is_in(_ENDED))
+        .then(nw.lit(2))
+        .otherwise(nw.when(state == "EFFECTIVE").then(nw.lit(1)).otherwise(nw.lit(0)))
+    )
+    values = [name for name in dict.fromkeys(wanted) if name not in key and name != "fetched_at"]
+    order = ["fetched_at", place, *values]
     return (
-        frame.with_columns(rank.alias(place)).group_by(key).agg(*(nw.col(name).last(order_by=order) for name in values))
+        frame.with_columns(rank.alias(place))
+        .group_by(key)
+        .agg(nw.col("fetched_at").max(), *(nw.col(name).last(order_by=order) for name in values))
     )
 
 

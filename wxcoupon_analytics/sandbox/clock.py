@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
 BEIJING = timezone(timedelta(hours=8))
 DAY = 86_400
@@ -38,11 +38,6 @@ def weekday(day: int) -> int:
 def rfc3339(at: int) -> str:
     """Write an instant the way the API does."""
     return datetime.fromtimestamp(at, BEIJING).isoformat()
-
-
-def day_text(at: int) -> str:
-    """Write the Beijing date of an instant."""
-    return date.fromordinal(date(1970, 1, 1).toordinal() + quota_day(at)).isoformat()
 
 
 def parse_rfc3339(text: str) -> int:

@@ -203,9 +203,7 @@ def weekly_hours_need_days(weekly: Body, *, at: str) -> None:
     days = fields.array(weekly, "day_list", at=at, most=7)
     hours = fields.objects(weekly, "day_period_list", at=at, most=100)
     if hours and not days:
-        message = (
-            "每周固定可用时间(weekly_available_period)中提供当天可用时间段时(day_period_list),每周可用星期数(day_list)必填"
-        )
+        message = "每周固定可用时间(weekly_available_period)中提供当天可用时间段时(day_period_list),每周可用星期数(day_list)必填"
         raise invalid_request(message)
     for day in days:
         if day not in DAYS:

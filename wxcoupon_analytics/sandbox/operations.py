@@ -79,7 +79,7 @@ class Call:
 class Operations:
     """What each endpoint does. Method names are the operations of the route table in server.py."""
 
-    def __init__(self, books: Books, account: Account, *, after_confirm: Callable[[Coupon, int], None]) -> None:
+    def __init__(self, books: Books, account: Account, *, after_confirm: Callable[[Coupon, int], None] | None) -> None:
         self._books = books
         self._account = account
         self._writer = Writer(account.brand_id)
@@ -290,7 +290,8 @@ class Operations:
             coupon = self._coupon(call, call.body)
             rules.may_confirm(coupon, call.now)
             coupon.confirm_request_no, coupon.confirm_time = call.body["out_request_no"], call.now
-            self._after_confirm(coupon, call.now)
+            if self._after_confirm is not None:
+                self._after_confirm(coupon, call.now)
             return self._changed(coupon, call)
 
         return self.once(call, "out_request_no", act)

@@ -21,7 +21,6 @@ from wxcoupon_analytics.sandbox.books import (
     PENDING,
     SENDING,
     UPLOAD,
-    USED,
     WECHATPAY,
     Coupon,
     ProductCoupon,
@@ -32,7 +31,6 @@ from wxcoupon_analytics.sandbox.fields import Body
 from wxcoupon_analytics.sandbox.refusals import (
     APPID_NOT_BOUND,
     BAD_OPENID,
-    EXPIRED as EXPIRED_NUMBER,
     NO_SUCH_COUPON,
     PARAM_INVALID,
     PARAM_OUT_OF_RANGE,
@@ -42,6 +40,9 @@ from wxcoupon_analytics.sandbox.refusals import (
     not_found,
     param_error,
     state_forbids,
+)
+from wxcoupon_analytics.sandbox.refusals import (
+    EXPIRED as EXPIRED_NUMBER,
 )
 
 DEFAULT_PAGE, LARGEST_PAGE = 20, 50

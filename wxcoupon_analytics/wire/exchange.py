@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import anyio
@@ -39,7 +40,8 @@ ATTEMPTS = 5
 PATIENCE_SECONDS = 60.0
 HOST_REST_SECONDS = 30.0
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-_wait = tenacity.wait_exponential_jitter(initial=0.2, max=8, jitter=0.5)
+# Full jitter, over a floor: many notebooks that were refused together must not come back together.
+_wait = tenacity.wait_fixed(0.1) + tenacity.wait_random_exponential(multiplier=0.3, max=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Exchange:
             timeout=httpx.Timeout(timeout),
             trust_env=False,
             follow_redirects=False,
+            # httpx keeps cookies by itself; a signed API has no use for them.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": user_agent},
         )
 

@@ -1,0 +1,78 @@
+"""What holds for the package as a whole: its public names, and imports that point one way."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wxcoupon_analytics as wx
+
+PACKAGE = Path(wx.__file__).parent
+
+# What each part may import of ours; what is not named here may import anything.
+ALLOWED = {
+    "errors": set(),
+    "credentials": {"errors"},
+    "wire": {"errors", "credentials", "wire"},
+    "entities": {"errors", "entities"},
+    "metrics": {"errors", "metrics"},
+    "snapshots": {"errors", "entities"},
+    "loop": set(),
+    "plots": {"errors", "metrics", "fonts"},
+}
+# The server side of the embedded brand shares nothing with the client, or one mistake would hide in both.
+SANDBOX_FACADE = {"__init__"}
+
+
+def imported(path: Path) -> set[str]:
+    """Names of our own modules a file imports, by their first part."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("wxcoupon_analytics"):
+            rest = (node.module or "").split(".")[1:]
+            found |= {rest[0]} if rest else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("wxcoupon_analytics.")}
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
+    return found
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_imports_point_downwards(part: str):
+    files = sorted((PACKAGE / part).rglob("*.py")) if (PACKAGE / part).is_dir() else [PACKAGE / f"{part}.py"]
+    assert files
+    for file in files:
+        assert imported(file) <= ALLOWED[part], file.name
+
+
+def test_the_embedded_brand_shares_no_code_with_the_client():
+    for file in sorted((PACKAGE / "sandbox").glob("*.py")):
+        if file.stem not in SANDBOX_FACADE:
+            assert imported(file) <= {"sandbox"}, file.name
+
+
+def test_every_public_name_is_there_documented_and_the_module_says_so():
+    assert {"connect", "Credentials", "SnapshotStore", "Sandbox", "flatten", "budget_use", "remaining_daily_quota"} <= set(wx.__all__)
+    for name in wx.__all__:
+        assert getattr(wx, name).__doc__, name
+    assert set(wx.__all__) <= set(dir(wx))
+    with pytest.raises(AttributeError):
+        wx.no_such_name  # noqa: B018
+
+
+def test_importing_costs_nothing_heavy():
+    code = "import sys, wxcoupon_analytics; print(*(m for m in ('pandas','pyarrow','matplotlib','duckdb','httpx') if m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_every_command_is_in_the_readme():
+    from wxcoupon_analytics.cli import app
+
+    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    for command in app.registered_commands:
+        assert f"wxcoupon {command.callback.__name__}" in readme  # type: ignore[union-attr]
+        assert "Example: wxcoupon" in (command.callback.__doc__ or "")  # type: ignore[union-attr]

@@ -1,0 +1,210 @@
+"""Attempts, hosts and outcomes, against a server on loopback that is told what to answer."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import tenacity
+
+import wxcoupon_analytics as wx
+from tests import keys
+from tests.conftest import brand_credentials
+from wxcoupon_analytics.wire import exchange
+
+Reply = tuple[int, dict[str, str], bytes]
+
+
+class Platform:
+    """Answers with what stands in ``replies``, the last one again and again; remembers what it was asked."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.tmp_path = tmp_path
+        self.replies: list[Reply | Callable[[http.server.BaseHTTPRequestHandler], None]] = []
+        self.seen: list[tuple[str, dict[str, str], bytes]] = []
+        platform = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                platform.seen.append((f"{self.command} {self.path}", dict(self.headers), body))
+                reply = platform.replies.pop(0) if len(platform.replies) > 1 else platform.replies[0]
+                if callable(reply):
+                    reply(self)
+                    self.close_connection = True
+                    return
+                status, headers, content = reply
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def ok(self, body: object) -> Reply:
+        content, timestamp = json.dumps(body).encode(), str(int(time.time()))
+        signature = keys.sign(f"{timestamp}\nn\n".encode() + content + b"\n", self.tmp_path)
+        head = {"Timestamp": timestamp, "Nonce": "n", "Serial": "PUB_KEY_ID_0112233", "Signature": signature}
+        return 200, {f"Wechatpay-{k}": v for k, v in head.items()}, content
+
+
+def refusal(status: int, code: str = "SYSTEM_ERROR", **headers: str) -> Reply:
+    return status, {k.replace("_", "-"): v for k, v in headers.items()}, json.dumps({"code": code, "message": "系统异常"}).encode()
+
+
+def hang_up(handler: http.server.BaseHTTPRequestHandler) -> None:
+    handler.connection.close()
+
+
+@pytest.fixture
+def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+    monkeypatch.setattr(exchange, "_wait", tenacity.wait_none())
+    platform = Platform(tmp_path)
+    yield platform
+    platform.server.shutdown()
+    platform.server.server_close()
+
+
+@pytest.fixture
+def client(platform: Platform) -> Iterator[wx.Client]:
+    with wx.connect(brand_credentials(), hosts=[platform.url], timeout=2, rate=1000) as client:
+        yield client
+
+
+STOCK = {"product_coupon_id": "1", "stock_id": "2", "state": "SENDING"}
+SEND = {"product_coupon_id": "1", "stock_id": "2", "appid": "wx1", "send_request_no": "number_1"}
+
+
+def test_a_failing_platform_is_asked_again_each_time_with_a_new_signature(platform: Platform, client: wx.Client):
+    platform.replies = [refusal(500), refusal(502, Set_Cookie="a=b"), hang_up, (503, {}, b"<html>"), platform.ok(STOCK)]
+    assert client.api.get_stock("1", "2") == STOCK
+    assert len({headers["Authorization"] for _, headers, _ in platform.seen}) == 5
+    assert not any("Cookie" in headers for _, headers, _ in platform.seen)
+
+
+def test_a_write_is_repeated_with_the_very_same_bytes(platform: Platform, client: wx.Client):
+    answer = {"send_request_no": "number_1", "coupon_code": "C"}
+    platform.replies = [hang_up, refusal(500), platform.ok(answer)]
+    assert client.api.send_coupon("o1", SEND) == answer
+    assert len(platform.seen) == 3
+    assert len({(line, body) for line, _, body in platform.seen}) == 1
+
+
+def test_patience_ends_and_the_error_says_whether_the_write_may_have_happened(platform: Platform, client: wx.Client):
+    platform.replies = [hang_up]
+    with pytest.raises(wx.TransportError) as caught:
+        client.api.send_coupon("o1", SEND)
+    assert caught.value.maybe_executed
+    assert len(platform.seen) == exchange.ATTEMPTS
+    with pytest.raises(wx.TransportError) as caught:
+        client.api.get_stock("1", "2")
+    assert not caught.value.maybe_executed, "a read changes nothing"
+
+
+def test_a_refusal_after_an_attempt_that_may_have_succeeded_is_not_called_final(platform: Platform, client: wx.Client):
+    platform.replies = [hang_up, refusal(400, "INVALID_REQUEST")]
+    with pytest.raises(wx.ApiError) as caught:
+        client.api.send_coupon("o1", SEND)
+    assert caught.value.maybe_executed
+    platform.replies = [refusal(400, "INVALID_REQUEST")]
+    with pytest.raises(wx.ApiError) as caught:
+        client.api.send_coupon("o1", SEND)
+    assert not caught.value.maybe_executed
+
+
+def test_nothing_listening_is_certain_not_to_have_executed():
+    with wx.connect(brand_credentials(), hosts=["http://127.0.0.1:1"]) as client:
+        with pytest.raises(wx.TransportError, match="cannot be reached") as caught:
+            client.api.send_coupon("o1", SEND)
+        assert not caught.value.maybe_executed
+
+
+def test_the_second_host_answers_when_the_first_cannot_be_reached(platform: Platform):
+    platform.replies = [platform.ok(STOCK)]
+    with wx.connect(brand_credentials(), hosts=["http://127.0.0.1:1", platform.url], rate=1000) as client:
+        assert client.api.get_stock("1", "2") == STOCK
+        assert client.api.get_stock("1", "2") == STOCK
+    assert len(platform.seen) == 2
+
+
+def test_retry_after_is_honoured(platform: Platform, client: wx.Client):
+    platform.replies = [refusal(429, "RATELIMIT_EXCEEDED", Retry_After="1"), platform.ok(STOCK)]
+    begin = time.monotonic()
+    client.api.get_stock("1", "2")
+    assert time.monotonic() - begin >= 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, wx.ApiError), (401, wx.AuthenticationError), (403, wx.ForbiddenError), (404, wx.NotFoundError)],
+)
+def test_a_refusal_is_not_repeated_and_keeps_everything_support_asks_for(status, kind, platform: Platform, client: wx.Client):
+    body = {"code": "PARAM_ERROR", "message": "参数错误", "detail": {"field": "openid"}}
+    platform.replies = [(status, {"Request-ID": "08F7A1-268578532"}, json.dumps(body).encode())]
+    with pytest.raises(kind) as caught:
+        client.api.get_stock("1", "2")
+    error = caught.value
+    assert (error.status, error.code, error.message, error.numeric_code) == (status, "PARAM_ERROR", "参数错误", 268578532)
+    assert error.request_id == "08F7A1-268578532"
+    assert error.detail == {"field": "openid"}
+    assert not error.signed
+    assert "an openid is valid under one appid only" in str(error)
+    assert len(platform.seen) == 1
+
+
+def test_an_answer_of_neither_kind_is_a_transport_error_with_status_and_excerpt(platform: Platform, client: wx.Client):
+    platform.replies = [(404, {}, b"<html>nginx</html>")]
+    with pytest.raises(wx.TransportError, match="HTTP 404.*nginx"):
+        client.api.get_stock("1", "2")
+    platform.replies = [(302, {"Location": "https://elsewhere"}, b"")]
+    with pytest.raises(wx.TransportError, match="HTTP 302.*an empty body"):
+        client.api.get_stock("1", "2")
+
+
+def test_a_signed_answer_about_something_else_is_refused(platform: Platform, client: wx.Client):
+    platform.replies = [platform.ok({**STOCK, "stock_id": "3"})]
+    with pytest.raises(wx.VerificationError, match="another stock_id than asked for"):
+        client.api.get_stock("1", "2")
+    platform.replies = [platform.ok({"stock_list": [{**STOCK, "product_coupon_id": "9"}], "total_count": 1})]
+    with pytest.raises(wx.VerificationError, match="rows of another product_coupon_id"):
+        client.fetch.stocks(["1"])
+
+
+def test_a_list_whose_token_comes_twice_does_not_go_round_for_ever(platform: Platform, client: wx.Client):
+    page = {"stock_list": [STOCK], "total_count": 9, "next_page_token": "a+/="}
+    platform.replies = [platform.ok(page)]
+    with pytest.raises(wx.TransportError, match="a second time"):
+        client.fetch.stocks(["1"])
+    assert [line.rpartition("page_token=")[2] for line, _, _ in platform.seen[1:]] == ["a%2B%2F%3D"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["http://api.mch.weixin.qq.com", "http://192.168.0.1", "ftp://127.0.0.1", "api.mch.weixin.qq.com", "https://a/b", "https://u@a"],
+)
+def test_a_host_that_is_not_https_is_refused_unless_it_is_this_machine(host: str):
+    with pytest.raises(wx.ValidationError):
+        wx.connect(brand_credentials(), hosts=[host])
+
+
+def test_a_closed_client_says_so(platform: Platform):
+    client = wx.connect(brand_credentials(), hosts=[platform.url])
+    client.close()
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.api.get_stock("1", "2")

@@ -1,0 +1,388 @@
+"""The embedded brand: WeChat Pay's product-coupon platform on your own machine, for demonstrations, tests and notebooks.
+
+`Sandbox` starts a real HTTP server in a process of its own. The server shares no code with the client: its routes, rules,
+signature check and answer signing are written from the API's facts, so that a mistake on either side shows. This module is
+the handle that the parent process holds: it starts and ends the server, moves its business clock, reads its books and arms
+faults. It imports nothing heavy, because the server process imports it too.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from wxcoupon_analytics.errors import WxCouponError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from wxcoupon_analytics import Client, Credentials
+
+__all__ = ["Sandbox"]
+
+Entity = Literal["product_coupons", "stocks", "user_coupons"]
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+START = datetime(2026, 11, 2, 10, tzinfo=SHANGHAI)  # a Monday; fixed, so that a seed means the same books every day
+_NEEDED = ("starlette", "uvicorn", "httptools")
+
+
+class Sandbox:
+    """A WeChat Pay product-coupon platform of your own, served over signed HTTP on the loopback interface.
+
+    Use it as a context manager, or call `start` and `stop`. The server is a separate process; it ends with this one, however
+    this one ends.
+
+    Business time stands still until `advance` moves it, and then everything happens that customers and campaigns do meanwhile.
+    Signatures and rate limits stay on the wall clock.
+
+    Parameters
+    ----------
+    seed : int, default 7
+        What chance decides. The same seed, start and calls give the same books.
+    start : datetime, optional
+        Business time at the start, timezone-aware. Default: Monday 2026-11-02 10:00, Beijing time.
+    history_days : int, default 28
+        Days of business that have happened before the start.
+    population : bool, default True
+        A coffee chain with eight product coupons, twenty-two stocks and three thousand customers. False: nothing exists yet.
+    tick : bool, default False
+        Let business time also run with the wall clock.
+    rate_limits : bool, default True
+        Enforce 20 and 500 requests a second per endpoint.
+    port : int, default 0
+        The port on 127.0.0.1; 0 takes a free one.
+
+    Notes
+    -----
+    What is created through the API passes its audit ten business minutes later. An openid is any text; two users in three are
+    members of the brand. A brand caller must not send ``brand_id``, a partner must, as on the platform.
+
+    Examples
+    --------
+    >>> import wxcoupon_analytics as wx
+    >>> with wx.Sandbox(population=False) as box:           # doctest: +SKIP
+    ...     client = box.client()
+    ...     box.advance(hours=1)
+    datetime.datetime(2026, 11, 2, 11, 0, tzinfo=zoneinfo.ZoneInfo(key='Asia/Shanghai'))
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 7,
+        start: datetime | None = None,
+        history_days: int = 28,
+        population: bool = True,
+        tick: bool = False,
+        rate_limits: bool = True,
+        port: int = 0,
+    ) -> None:
+        begin = START if start is None else start
+        if begin.tzinfo is None:
+            raise ValueError(f"start must be timezone-aware, not {begin!r}; add tzinfo=ZoneInfo('Asia/Shanghai')")
+        if history_days < 0:
+            raise ValueError(f"history_days must not be negative, not {history_days}")
+        self._base = int(begin.timestamp())
+        self._set = time.time()
+        self._tick = tick
+        self._arguments = [
+            f"--seed={seed}",
+            f"--start={self._base}",
+            f"--history-days={history_days}",
+            f"--port={port}",
+        ]
+        self._arguments += [] if population else ["--no-population"]
+        self._arguments += ["--tick"] if tick else []
+        self._arguments += [] if rate_limits else ["--no-rate-limits"]
+        self._greeting: dict[str, Any] | None = None
+        self._end: weakref.finalize[..., Sandbox] | None = None
+
+    def __repr__(self) -> str:
+        state = f"serving {self.hosts[0]}, {self.now().isoformat()}" if self._greeting else "not started"
+        return f"<Sandbox {state}>"
+
+    def __enter__(self) -> Sandbox:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Sandbox:
+        """Start the server process and wait until it accepts connections.
+
+        Returns
+        -------
+        Sandbox
+            This one.
+
+        Raises
+        ------
+        WxCouponError
+            The ``sandbox`` extra is not installed, or the server could not start (the port is taken, for example).
+        """
+        if self._greeting is not None:
+            return self
+        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+        if missing:
+            raise WxCouponError(
+                f"the embedded brand needs {', '.join(missing)}: pip install 'wxcoupon-analytics[sandbox]'"
+            )
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _finish
+        process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+            [sys.executable, "-P", "-m", "wxcoupon_analytics.sandbox", *self._arguments],
+            stdin=subprocess.PIPE,  # stays open while we live; its end is the server's
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=os.environ | {"PYTHONPATH": _search_path()},
+            start_new_session=True,  # Ctrl-C in a notebook stops the cell, not the brand
+        )
+        self._end = weakref.finalize(self, _finish, process, errors)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            process.wait()
+            errors.seek(0)
+            said = errors.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
+            self.stop()
+            raise WxCouponError(f"the embedded brand could not start: {said or f'exit status {process.returncode}'}")
+        self._greeting = json.loads(line)
+        self._set = time.time()
+        return self
+
+    def stop(self) -> None:
+        """End the server process; nothing of it remains. Stopping twice is fine."""
+        self._greeting = None
+        self.__dict__.pop("brand_credentials", None)
+        self.__dict__.pop("partner_credentials", None)
+        if self._end is not None:
+            self._end()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Where it serves, as `wxcoupon_analytics.connect` wants it."""
+        return (f"http://127.0.0.1:{self._known['port']}",)
+
+    @property
+    def brand_id(self) -> str:
+        """The brand (品牌ID)."""
+        return str(self._known["brand"]["identity"])
+
+    @property
+    def mchid(self) -> str:
+        """The service provider's merchant number (服务商商户号)."""
+        return str(self._known["partner"]["identity"])
+
+    @property
+    def appid(self) -> str:
+        """The appid under which the users' openids are valid, the only one bound to the brand."""
+        return str(self._known["appid"])
+
+    @cached_property
+    def brand_credentials(self) -> Credentials:
+        """The brand's own credentials."""
+        import wxcoupon_analytics as wx
+
+        return wx.Credentials.brand(brand_id=self.brand_id, **self._keys("brand"))
+
+    @cached_property
+    def partner_credentials(self) -> Credentials:
+        """The credentials of a service provider who acts for the brand."""
+        import wxcoupon_analytics as wx
+
+        return wx.Credentials.partner(mchid=self.mchid, brand_id=self.brand_id, **self._keys("partner"))
+
+    def client(self, *, flavour: Literal["brand", "partner"] = "brand", **options: Any) -> Client:
+        """Connect to this brand; the client's clock is the brand's.
+
+        Parameters
+        ----------
+        flavour : {"brand", "partner"}
+            Which face of the API to use.
+        **options
+            Further options of `wxcoupon_analytics.connect`.
+
+        Returns
+        -------
+        Client
+            A connected client.
+        """
+        import wxcoupon_analytics as wx
+
+        credentials = self.brand_credentials if flavour == "brand" else self.partner_credentials
+        return wx.connect(credentials, **{"hosts": self.hosts, "clock": self.now, **options})
+
+    def now(self) -> datetime:
+        """Return business time, in Asia/Shanghai; no request is made."""
+        passed = int(time.time() - self._set) if self._tick and self._greeting else 0
+        return datetime.fromtimestamp(self._base + passed, SHANGHAI)
+
+    def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> datetime:
+        """Move business time forward; everything that is due meanwhile happens.
+
+        Parameters
+        ----------
+        days, hours, minutes, seconds : float, default 0
+            How far; together not negative.
+
+        Returns
+        -------
+        datetime
+            The new business time.
+        """
+        step = round(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds())
+        self._control("POST", "advance", {"seconds": step})
+        self._base += step
+        return self.now()
+
+    def openids(self) -> list[str]:
+        """Return every user who holds or ever held a coupon, in the order of their first."""
+        return cast("list[str]", self._control("GET", "openids"))
+
+    def foreign_openids(self) -> list[str]:
+        """Return users of some other appid: sending to them is refused (传入的OpenID不合法)."""
+        return list(self._known["foreign_openids"])
+
+    def truth(self, entity: Entity) -> pd.DataFrame:
+        """Return the books themselves, as a frame with the columns that fetching gives.
+
+        Parameters
+        ----------
+        entity : {"product_coupons", "stocks", "user_coupons"}
+            Which frame.
+
+        Returns
+        -------
+        DataFrame
+            One row an entity, complete; the counters of stocks are worked out by counting coupons, and ``fetched_at`` is
+            business time now.
+        """
+        from wxcoupon_analytics.entities import schemas
+
+        rows = self._control("GET", f"truth?entity={quote(entity)}")
+        return schemas.frame_from_rows(entity, (dict(_flat(row)) for row in rows))
+
+    def faults(
+        self,
+        kind: str | None = None,
+        *,
+        times: int | None = 1,
+        path: str | None = None,
+        method: str | None = None,
+        probability: float | None = None,
+        **options: Any,
+    ) -> None:
+        """Make coming answers go wrong.
+
+        Parameters
+        ----------
+        kind : str, optional
+            ``tamper_body``, ``wrong_serial``, ``stale_timestamp`` (``seconds=360``), ``missing_signature`` (``header=`` drops
+            another), ``signtest``, ``status`` (``code=500``, ``retry_after=``, ``signed=True`` for a signed JSON error in place
+            of a gateway's HTML, ``when=``), ``non_json`` and ``empty`` (``when=``), ``truncate``, ``reset`` (``when=``), ``stall``
+            (``seconds=5``, ``when=``) or ``gzip``. ``when`` is ``"before"`` (default) or ``"after"`` the request took effect.
+            None clears every armed fault.
+        times : int or None, default 1
+            How many matching requests it strikes; None: until cleared.
+        path : str, optional
+            Only requests whose raw path and query match this regular expression.
+        method : str, optional
+            Only this HTTP method.
+        probability : float, optional
+            Strike a matching request with this probability only (seeded).
+        **options
+            As above.
+
+        Raises
+        ------
+        ValueError
+            The kind or an option is not known.
+        """
+        given = {"times": times, "path": path, "method": method, "probability": probability, "options": options}
+        self._control("POST", "faults", {"kind": kind, **given})
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the last 2,000 requests as they arrived.
+
+        Returns
+        -------
+        list of dict
+            ``method``, ``path`` (with query, byte for byte), ``body_sha256``, ``status`` (None when no answer was sent) and
+            ``request_no``.
+        """
+        return cast("list[dict[str, Any]]", self._control("GET", "requests"))
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        if self._greeting is None:
+            raise WxCouponError("this Sandbox is not running: use `with wx.Sandbox() as box:`, or box.start()")
+        return self._greeting
+
+    def _keys(self, flavour: str) -> dict[str, Any]:
+        caller = self._known[flavour]
+        shared = {name: self._known[name] for name in ("public_key_id", "public_key", "apiv3_key")}
+        return {"serial_no": caller["serial_no"], "private_key": caller["private_key"], **shared}
+
+    def _control(self, method: str, path: str, body: object = None) -> Any:
+        """Ask the control routes; plain http.client, so that no proxy setting of the machine comes between."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._known["port"], timeout=120)
+        try:
+            headers = {"Authorization": f"Bearer {self._known['token']}"}
+            connection.request(method, f"/_sandbox/{path}", None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        if answer.status == 400:
+            raise ValueError(json.loads(content)["error"])
+        if answer.status != 200:
+            raise WxCouponError(
+                f"the embedded brand answered its own control route /_sandbox/{path} with {answer.status}"
+            )
+        return json.loads(content)
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Flatten nested objects into path-named fields; lists stay."""
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}_")
+        else:
+            yield prefix + name, value
+
+
+def _search_path() -> str:
+    """Return where the child finds this very package, installed or not."""
+    ours = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return ours if not inherited else os.pathsep.join([ours, inherited])
+
+
+def _finish(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    """End the server and reap it: closing its standard input is the request, killing it the last resort."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
+    errors.close()

@@ -1,0 +1,82 @@
+"""The box's own routes under ``/_sandbox/``: time, books, faults, the request log.
+
+They are no part of the API: a bearer token that only the parent process was given guards them, and no fault strikes them.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from wxcoupon_analytics.sandbox.answers import coupon_halves, product_document, stock_document, to_json
+from wxcoupon_analytics.sandbox.books import count_sent
+from wxcoupon_analytics.sandbox.clock import rfc3339
+from wxcoupon_analytics.sandbox.faults import Fault
+from wxcoupon_analytics.sandbox.server import Box
+
+Row = dict[str, Any]
+
+
+def control_routes(box: Box, token: str) -> list[Route]:
+    """Return the control routes."""
+
+    def guarded(act: Callable[[Row], object]) -> Callable[[Request], Any]:
+        async def handle(request: Request) -> Response:
+            if not hmac.compare_digest(request.headers.get("authorization", ""), f"Bearer {token}"):
+                return Response(status_code=403)
+            given: Row = await request.json() if request.method == "POST" else dict(request.query_params)
+            try:
+                content = to_json(act(given))
+            except ValueError as error:
+                return Response(to_json({"error": str(error)}), 400, media_type="application/json")
+            return Response(content, media_type="application/json")
+
+        return handle
+
+    def advance(given: Row) -> object:
+        box.clock.advance(given["seconds"])
+        return {"now": box.now()}
+
+    def faults(given: Row) -> object:
+        if given["kind"] is None:
+            box.faults.clear()
+        else:
+            box.faults.arm(Fault(**given))
+        return {}
+
+    return [
+        Route("/_sandbox/advance", guarded(advance), methods=["POST"]),
+        Route("/_sandbox/faults", guarded(faults), methods=["POST"]),
+        Route("/_sandbox/truth", guarded(lambda given: truth(box, given["entity"]))),
+        Route("/_sandbox/openids", guarded(lambda _: sorted_openids(box))),
+        Route("/_sandbox/requests", guarded(lambda _: list(box.log))),
+    ]
+
+
+def sorted_openids(box: Box) -> list[str]:
+    """List everybody who holds or ever held a coupon, in the order of their first."""
+    box.now()
+    return list(box.books.users)
+
+
+def truth(box: Box, entity: str) -> list[Row]:
+    """Write the books as entities without echoes; counters are counted, coupon by coupon."""
+    now = box.now()
+    seen = {"brand_id": box.account.brand_id, "fetched_at": rfc3339(now)}
+    if entity == "product_coupons":
+        return [product_document(product, None) | seen for product in box.books.products.values()]
+    if entity == "stocks":
+        return [stock_document(stock, now, count_sent(stock, now), None) | seen for stock in box.books.stocks()]
+    if entity != "user_coupons":
+        raise ValueError(f"unknown entity {entity!r}; there are: product_coupons, stocks, user_coupons")
+    rows: list[Row] = []
+    for coupon in box.books.coupons():
+        head, tail = coupon_halves(coupon, now)
+        ids = {"product_coupon_id": coupon.stock.product.id, "stock_id": coupon.stock.id}
+        rows.append({**head, **tail, **ids, "openid": coupon.openid, "appid": box.account.appid, **seen})
+    return rows

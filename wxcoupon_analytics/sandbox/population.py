@@ -1,0 +1,217 @@
+"""The brand's customers: who receives what, and what becomes of it. A schedule, replayed as business time passes.
+
+Every day is drawn from (seed, day) alone, so the same day brings the same wishes however the clock got there, and it does not
+matter what the caller sent meanwhile. A *wish* becomes a coupon only if the rules allow it at that moment: budgets run out, daily
+limits are hit and per-user limits bite because they are enforced, not because the data were drawn to look so.
+
+What becomes of a coupon follows four competing risks, as in life: it is confirmed within a minute, or (3 %) never; then it is used,
+deleted, deactivated, or expires. The delay to use is Weibull with shape 0.6, a hazard that falls with time: who means to use a
+coupon does so soon. Coupons sent through the API live the same life once they are confirmed.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from bisect import bisect
+from collections.abc import Sequence
+from itertools import accumulate
+
+from wxcoupon_analytics.sandbox import rules
+from wxcoupon_analytics.sandbox.books import (
+    API_ASSIGN,
+    CONFIRMING,
+    EFFECTIVE,
+    PENDING,
+    USED,
+    Books,
+    Coupon,
+    Deactivation,
+    Use,
+)
+from wxcoupon_analytics.sandbox.catalogue import Campaign, open_shop
+from wxcoupon_analytics.sandbox.clock import DAY, midnight, quota_day, weekday
+from wxcoupon_analytics.sandbox.events import issue, issue_bundle, record_use
+from wxcoupon_analytics.sandbox.refusals import RefusedError
+
+USERS = 3_000
+FOREIGN = 20
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_WEEK = (0.84, 0.85, 0.88, 0.93, 1.08, 1.30, 1.22)  # Monday … Sunday
+_HOURS = list(accumulate((3, 1, 1, 1, 1, 3, 14, 45, 62, 44, 40, 62, 84, 58, 42, 40, 44, 62, 88, 84, 66, 48, 28, 12)))
+_CHANNELS = ("API", "RECEIVE_COMPONENT", "BRAND_MANAGE", "MEMBER", "MERCHANT_CARD", "SMALL_ACTIVITY")
+_CHANNEL_SHARES = list(accumulate((0.56, 0.19, 0.13, 0.06, 0.04, 0.02)))
+_SHAPE, _SCALE_DAYS = 0.6, 4.0
+_MAKES_NO_CALL = 0.03  # sends the brand's back end never confirms
+MEMBER_CARD = "MemberCardId_88000001"
+
+Fate = Sequence[float]  # eight numbers in 0–1, all that chance decides about one coupon
+
+
+def foreign_openids(seed: int) -> frozenset[str]:
+    """Return users who belong to some other appid."""
+    rng = _rng(seed, "foreign")
+    return frozenset(_openid(rng, "oXf9Qz") for _ in range(FOREIGN))
+
+
+def _rng(seed: int, *what: object) -> random.Random:
+    """Return the generator of one matter; text seeds are hashed whole, the same everywhere and in every version."""
+    return random.Random("/".join(map(str, (seed, *what))))  # noqa: S311 - repeatable, not secret
+
+
+def _openid(rng: random.Random, prefix: str) -> str:
+    return prefix + "".join(rng.choices(_ALPHABET, k=28 - len(prefix)))
+
+
+def _daytime(share: float) -> int:
+    """Turn a number in 0–1 into a second of the day, by when people are about."""
+    at = share * _HOURS[-1]
+    hour = bisect(_HOURS, at)
+    below = _HOURS[hour - 1] if hour else 0
+    return min(int((hour + (at - below) / (_HOURS[hour] - below)) * 3_600), DAY - 1)
+
+
+class Population:
+    """Plays the customers' part: puts each day's wishes, and what follows from them, on the agenda."""
+
+    def __init__(self, books: Books, seed: int, *, start: int, since: int) -> None:
+        self._books = books
+        self._seed = seed
+        self._since = since
+        rng = _rng(seed, "users")
+        self._openids = [_openid(rng, "oh3Y4v") for _ in range(USERS)]
+        self._weights = list(accumulate(rng.lognormvariate(0.0, 0.6) for _ in range(USERS)))
+        self._campaigns = open_shop(books, start)
+        self._appeal = {stock: campaign.appeal for campaign in self._campaigns for stock in campaign.stocks}
+        self._plan_day(since, quota_day(since))
+
+    def _plan_day(self, _at: int, day: int) -> None:
+        """Draw one day's wishes; the next day is drawn when it comes."""
+        for number, campaign in enumerate(self._campaigns):
+            age = day - campaign.begins
+            if age < 0 or midnight(day) > campaign.stocks[0].available_end:
+                continue
+            rng = _rng(self._seed, number, day)
+            wanted = (
+                campaign.daily * _WEEK[weekday(day)] * (1.05 + 0.9 * math.exp(-age / 4)) * rng.lognormvariate(0, 0.12)
+            )
+            count = round(wanted)
+            users = rng.choices(self._openids, cum_weights=self._weights, k=count)
+            for openid in users:
+                fate = [rng.random() for _ in range(8)]
+                at = midnight(day) + _daytime(fate[0])
+                if at >= self._since:
+                    self._books.agenda.add(at, self._receive, campaign, openid, fate)
+        self._books.agenda.add(midnight(day + 1), self._plan_day, day + 1)
+
+    def _receive(self, at: int, campaign: Campaign, openid: str, fate: Fate) -> None:
+        """Give a user what they wish for, if the rules allow it."""
+        try:
+            for stock in campaign.stocks:
+                rules.may_send(stock, openid, at)
+        except RefusedError:
+            return
+        channel = _CHANNELS[bisect(_CHANNEL_SHARES, fate[1])]
+        if channel == "MEMBER" and not rules.is_member(openid):
+            channel = "API"
+        stock = campaign.stocks[0]
+        number = f"SEND{stock.id[-6:]}{len(stock.coupons) + 1:07d}"
+        if len(campaign.stocks) > 1:
+            coupons = issue_bundle(self._books, campaign.stocks, openid, at, request_no=number, channel=channel)
+        else:
+            code = f"BR{stock.id[-6:]}-{len(stock.coupons) + 1:06d}" if stock.code_mode == API_ASSIGN else None
+            coupons = [issue(self._books, stock, openid, at, request_no=number, channel=channel, code=code)]
+        for coupon in coupons:
+            _label(coupon, fate)
+        if fate[2] >= _MAKES_NO_CALL:
+            delay = 1 + int(40 * (fate[2] - _MAKES_NO_CALL) ** 3)
+            self._books.agenda.add(at + delay, self._confirm, coupons, fate)
+
+    def _confirm(self, at: int, coupons: list[Coupon], fate: Fate) -> None:
+        """Do what the brand's back end does when it hears of a send."""
+        for index, coupon in enumerate(coupons):
+            if coupon.state_at(at) == CONFIRMING:
+                coupon.confirm_request_no, coupon.confirm_time = f"CFM{coupon.send_request_no[4:]}{index}", at
+                coupon.touch()
+                self._live(at, coupon, fate if index == 0 else self._fate_of(coupon))
+
+    def after_confirm(self, coupon: Coupon, now: int) -> None:
+        """Let a coupon that an API caller confirmed live on like any other."""
+        self._live(now, coupon, self._fate_of(coupon))
+
+    def _fate_of(self, coupon: Coupon) -> Fate:
+        rng = _rng(self._seed, coupon.openid, coupon.stock.id, coupon.send_request_no)
+        return [rng.random() for _ in range(8)]
+
+    def _live(self, now: int, coupon: Coupon, fate: Fate) -> None:
+        """Put on the agenda what will become of a confirmed coupon."""
+        appeal = self._appeal.get(coupon.stock, 0.3)
+        left = max(coupon.valid_end - now, 1)
+        if fate[3] < 0.008:
+            self._books.agenda.add(now + int(left * fate[4]), self._deactivate, coupon)
+        elif fate[3] < 0.035:
+            self._books.agenda.add(now + int(left * fate[4]), self._delete, coupon)
+        elif fate[3] < 0.035 + appeal:
+            self._plan_use(now, coupon, 0, fate)
+
+    def _plan_use(self, now: int, coupon: Coupon, index: int, fate: Fate) -> None:
+        """Choose when a coupon is used; later than its end means never."""
+        begin = max(now, coupon.valid_begin, coupon.uses[index].opens)
+        days = _SCALE_DAYS * (-math.log(1 - fate[5])) ** (1 / _SHAPE)
+        at = begin + int(days * DAY)
+        if days > 0.5:  # not within the first visit: at an hour when people are about
+            at = max(midnight(quota_day(at)) + _daytime(fate[6]), begin)
+        if at <= coupon.valid_end:
+            self._books.agenda.add(at, self._use, coupon, index, fate)
+
+    def _use(self, at: int, coupon: Coupon, index: int, fate: Fate) -> None:
+        if coupon.state_at(at) != EFFECTIVE or coupon.next_round() != index or at < coupon.uses[index].opens:
+            return
+        serial = f"{coupon.stock.id[-6:]}{coupon.code[-8:]}{index}"
+        order = {
+            "transaction_id": f"42000{at}{serial[-10:]}",
+            "out_trade_no": f"POS{at}{serial[-5:]}",
+            "mchid": "1900000109",
+        }
+        if fate[6] < 0.15:
+            order["sub_mchid"] = "1900000209"
+        saved = 500 + int(fate[6] * 40) * 50 if fate[7] > 0.6 else None
+        record_use(coupon, index, Use(f"USE{at}{serial}", at, order, saved_amount=saved))
+        if fate[7] < 0.04:
+            self._books.agenda.add(at + 300 + int(fate[4] * 2 * DAY), self._return, coupon, index, fate)
+        elif index + 1 < len(coupon.uses):
+            fates = _rng(self._seed, coupon.stock.id, coupon.code, index)
+            again = [fates.random() for _ in range(8)]
+            if again[3] < 0.8:
+                self._plan_use(at, coupon, index + 1, again)
+
+    def _return(self, at: int, coupon: Coupon, index: int, fate: Fate) -> None:
+        """Take a use back; one customer in three comes again."""
+        if coupon.next_round() != index + 1 or coupon.state_at(at) not in (USED, EFFECTIVE):
+            return
+        coupon.uses[index].take_back(f"RET{at}{coupon.code[-8:]}", at)
+        coupon.touch()
+        if fate[4] < 0.33:
+            self._plan_use(at + DAY, coupon, index, (*fate[:7], 0.5))
+
+    def _delete(self, at: int, coupon: Coupon) -> None:
+        """Let the user remove the coupon from the wallet."""
+        if coupon.state_at(at) in (PENDING, EFFECTIVE):
+            coupon.delete_time = at
+            coupon.touch()
+
+    def _deactivate(self, at: int, coupon: Coupon) -> None:
+        """Let the brand withdraw the coupon."""
+        if coupon.state_at(at) in (PENDING, EFFECTIVE):
+            coupon.deactivation = Deactivation(f"DEA{at}{coupon.code[-8:]}", at, "风控命中,收回优惠")
+            coupon.touch()
+
+
+def _label(coupon: Coupon, fate: Fate) -> None:
+    """Give a coupon the optional fields of the channel it came through."""
+    if coupon.send_channel == "API" and fate[6] < 0.4:
+        coupon.attach = f"campaign={coupon.stock.id[-4:]};city={('上海', '杭州', '成都', '深圳')[int(fate[7] * 4)]}"
+    elif coupon.send_channel == "BRAND_MANAGE":
+        coupon.channel_custom_info = f'{{"activity_id":"{10_000 + int(fate[5] * 90)}"}}'
+    elif coupon.send_channel == "MEMBER":
+        coupon.member_card_id = MEMBER_CARD
