@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,8 @@ def demo(
     from wxcoupon_analytics.demo import run
 
     try:
-        run(to, seed=seed, console=Console())
+        # Into a file or a CI log, tables are not cut to the 80 columns of a terminal that is not there.
+        run(to, seed=seed, console=Console(width=None if sys.stdout.isatty() else 120))
     except wx.WxCouponError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise typer.Exit(1) from None

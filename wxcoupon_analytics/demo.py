@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,7 +24,7 @@ def run(to: Path, *, seed: int, console: Console) -> None:
     """Run the tour, leaving snapshots and plots in ``to``."""
     began = time.monotonic()
     _empty(to)
-    say = console.print
+    say = partial(console.print, soft_wrap=True)
     with wx.Sandbox(seed=seed) as box, box.client() as client:
         say(
             f"[bold]The embedded brand[/bold] listens on {box.hosts[0]}; its clock says {box.now():%Y-%m-%d %H:%M} (Beijing)."
@@ -41,10 +42,10 @@ def run(to: Path, *, seed: int, console: Console) -> None:
         user_coupons = store.load("user_coupons")
         now = client.now()
 
-        _show(console, "Budget use (budget_use)", _budget_rows(wx.budget_use(stocks, coupons)))
+        _show(console, "What was sent of what may be (budget_use)", _budget_rows(wx.budget_use(stocks, coupons)))
         _show(
             console,
-            "What can still be sent today (remaining_daily_quota)",
+            "What can still be sent today, and which limit binds (remaining_daily_quota)",
             _quota_rows(wx.remaining_daily_quota(stocks, now=now)),
         )
         _show(console, "Where the coupons are (state_breakdown)", _state_rows(wx.state_breakdown(user_coupons)))
@@ -52,9 +53,9 @@ def run(to: Path, *, seed: int, console: Console) -> None:
 
         _send(console, box, client, stocks)
         _deactivate(console, client, stocks)
-        say("\nThe journal of what was done ([cyan]client.actions.journal()[/cyan]):")
         journal = client.actions.journal()
-        _show(console, "", {c: journal[c].astype("string") for c in ("operation", "request_no", "status", "attempts")})
+        rows = {name: journal[name].astype("string") for name in ("operation", "request_no", "status")}
+        _show(console, "The journal of what was done (client.actions.journal)", rows)
 
     say(f"\n[bold]Done in {time.monotonic() - began:.0f} s.[/bold] Everything lies in [green]{to}[/green]:")
     say(
@@ -85,13 +86,13 @@ def _empty(to: Path) -> None:
 
 
 def _show(console: Console, title: str, columns: Mapping[str, pd.Series]) -> None:
-    table = Table(title=title or None, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="underline")
     texts = {name: ["—" if pd.isna(v) else str(v) for v in column] for name, column in columns.items()}
     for name, column in columns.items():
-        table.add_column(name, justify="left" if column.dtype == "string" else "right", overflow="fold")
+        table.add_column(name, justify="left" if column.dtype == "string" else "right", no_wrap=True)
     for row in zip(*texts.values(), strict=True):
         table.add_row(*row)
-    console.print()
+    console.print(f"\n[bold]{title}[/bold]")
     console.print(table)
 
 
@@ -107,14 +108,12 @@ def _yuan(fen: object) -> str:
 def _budget_rows(frame: pd.DataFrame) -> dict[str, pd.Series]:
     return {
         "stock": frame["stock_id"],
-        "name": frame["name"],
-        "remark": frame["remark"],
+        "remark": frame["remark"].fillna(frame["name"]),
         "state": frame["state"],
         "sent": _each(frame["sent_count"], "{:,}".format),
         "of": _each(frame["max_count"], "{:,}".format),
         "share": _each(frame["sent_share"], "{:.1%}".format),
-        "basis": frame["discount_basis"],
-        "face value sent, yuan": _each(frame["sent_value_fen"], _yuan),
+        "worth, yuan": _each(frame["sent_value_fen"], _yuan),
     }
 
 
@@ -122,11 +121,11 @@ def _quota_rows(frame: pd.DataFrame) -> dict[str, pd.Series]:
     return {
         "stock": frame["stock_id"],
         "state": frame["state"],
-        "sendable today": _each(frame["sendable_today"], "{:,}".format),
+        "sendable": _each(frame["sendable_today"], "{:,}".format),
         "bound by": frame["binding_limit"],
-        "daily left": _each(frame["daily_left"], "{:,}".format),
-        "total left": _each(frame["total_left"], "{:,}".format),
-        "codes left": _each(frame["codes_left"], "{:,}".format),
+        "daily": _each(frame["daily_left"], "{:,}".format),
+        "total": _each(frame["total_left"], "{:,}".format),
+        "codes": _each(frame["codes_left"], "{:,}".format),
     }
 
 
@@ -171,21 +170,21 @@ def _send(console: Console, box: wx.Sandbox, client: wx.Client, stocks: pd.DataF
     for attempt in ("first call ", "second call"):
         coupon = client.actions.send_coupon(openid, campaign="demo", **ids)
         console.print(f"  {attempt}  {coupon['coupon_code']}  {coupon['coupon_state']}")
-    console.print(
-        "  One coupon: the request number follows from campaign, stock, user and copy. CONFIRMING is unusable until"
-    )
+    console.print("  One coupon: its request number follows from campaign, stock, user and copy.")
     number = f"confirm-{coupon['send_request_no'][4:]}"[:40]
     confirmed = client.api.confirm_coupon(openid, coupon["coupon_code"], {**ids, "out_request_no": number})
-    console.print(f"  the brand confirms it, which was done now: {confirmed['coupon_state']}")
+    console.print(
+        f"  confirmed    {confirmed['coupon_code']}  {confirmed['coupon_state']}  (CONFIRMING could not be used)"
+    )
 
 
 def _deactivate(console: Console, client: wx.Client, stocks: pd.DataFrame) -> None:
     stock = stocks[stocks["state"] == "PAUSED"].iloc[0]
     ids = (stock["product_coupon_id"], stock["stock_id"])
-    console.print(f"\n[bold]Stock {ids[1]} is deactivated[/bold], which cannot be undone and so must be confirmed:")
+    console.print(f"\n[bold]Stock {ids[1]} is deactivated[/bold], which is for good and must be confirmed:")
     try:
         client.actions.deactivate_stock(*ids, reason="演示:批次信息有误", confirm="yes")
     except wx.ConfirmationError as error:
-        console.print(f"  confirm='yes'  refused: {error}", markup=False)
+        console.print(f"  confirm='yes'            {error}", markup=False, soft_wrap=True)
     after = client.actions.deactivate_stock(*ids, reason="演示:批次信息有误", confirm=ids[1])
     console.print(f"  confirm={ids[1]!r}  {stock['state']} → {after['state']}", markup=False)

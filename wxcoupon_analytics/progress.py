@@ -12,4 +12,4 @@ def bar(total: int, *, what: str, show: bool | None) -> Any:
 
     if show is None:
         show = total > 50 and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-    return tqdm(total=total, desc=what, disable=not show, unit_scale=False)
+    return tqdm(total=total, desc=what, disable=not show, leave=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.metrics.frames import NOON, only, product_coupon, product_coupons, rows, stock, stocks
@@ -250,6 +250,7 @@ def test_counts_that_pandas_made_floats_and_a_filtered_index_change_nothing() ->
     pd.testing.assert_frame_equal(budget_use(floats), budget_use(frame).iloc[1:].reset_index(drop=True))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100_000_000), st.integers(0, 100_000_000), st.integers(1, 10**9))
 def test_values_are_exact_integers_at_every_size(max_count: int, sent: int, fen: int) -> None:
     rule = {"single_usage_rule_normal_coupon_discount_amount": fen}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.metrics.frames import NOON, SHANGHAI, YESTERDAY, only, rows, stock, stocks
@@ -184,6 +184,7 @@ def test_two_brands_may_use_one_stock_id() -> None:
 count = st.none() | st.integers(0, 50)
 
 
+@settings(deadline=None)
 @given(max_count=count, sent=count, per_day=count, today=count, codes=count, day=st.integers(0, 3))
 def test_never_more_than_any_limit_and_exactly_the_one_that_binds(day: int, **columns: int | None) -> None:
     row = quota(fetched_at=NOON - timedelta(days=day), coupon_code_mode="UPLOAD", **columns)

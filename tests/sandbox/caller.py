@@ -8,6 +8,7 @@ import itertools
 import json
 import secrets
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,16 +65,14 @@ class Caller:
 
     def authentic(self, reply: Reply) -> bool:
         """Ask openssl whether the answer's signature is WeChat Pay's, over the bytes that came."""
-        signature = self.folder / "signature"
+        signature = self.folder / f"signature-{threading.get_ident()}"
         signature.write_bytes(base64.b64decode(reply.headers["wechatpay-signature"]))
         stamp, nonce = reply.headers["wechatpay-timestamp"], reply.headers["wechatpay-nonce"]
         message = f"{stamp}\n{nonce}\n".encode() + reply.body + b"\n"
         command = ["openssl", "dgst", "-sha256", "-verify", self._public, "-signature", signature]
         return subprocess.run(command, input=message, capture_output=True, check=False).returncode == 0
 
-    def authorization(
-        self, method: str, target: str, body: bytes, *, scheme: str | None = None, **change: str
-    ) -> str:
+    def authorization(self, method: str, target: str, body: bytes, *, scheme: str | None = None, **change: str) -> str:
         fields = {
             IDENTITY[self.flavour]: self.known[self.flavour]["identity"],
             "nonce_str": secrets.token_hex(16),

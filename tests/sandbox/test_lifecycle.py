@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,11 @@ def test_a_use_needs_an_order_and_a_credible_time(caller: Caller, ids: Ids) -> N
 
 def test_a_coupon_is_found_by_its_user_only(caller: Caller, ids: Ids) -> None:
     code = effective(caller, ids, "oMine")
-    for reply in (caller.coupon(ids, "oThine", code), caller.use(ids, "oThine", code), caller.coupon(ids, "oMine", "x")):
+    for reply in (
+        caller.coupon(ids, "oThine", code),
+        caller.use(ids, "oThine", code),
+        caller.coupon(ids, "oMine", "x"),
+    ):
         assert (reply.status, reply.numeric) == (404, 268578851)
 
 
@@ -198,8 +202,7 @@ def test_only_a_sending_or_paused_stock_can_be_deactivated(tmp_path: Path, stock
 
 
 def test_a_stock_stops_when_its_period_ends(caller: Caller) -> None:
-    now = caller.box.now()
-    end = now.replace(year=now.year + 1)
+    end = caller.box.now() + timedelta(days=40)
     ids = period(caller, available_end_time=end.isoformat(), available_days=None)
     caller.box.advance(seconds=(end - caller.box.now()).total_seconds())
     assert caller.stock(ids)["state"] == "SENDING"

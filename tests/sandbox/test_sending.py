@@ -51,7 +51,12 @@ def test_echoes_in_lists_count_as_of_midnight_only(caller: Caller) -> None:
 
 def test_a_partner_s_coupon_names_the_brand_at_every_level(partner: Caller) -> None:
     coupon = partner.send(partner.create(), "oPartner").json
-    assert coupon["brand_id"] == coupon["stock"]["brand_id"] == coupon["product_coupon"]["brand_id"] == partner.box.brand_id
+    assert (
+        coupon["brand_id"]
+        == coupon["stock"]["brand_id"]
+        == coupon["product_coupon"]["brand_id"]
+        == partner.box.brand_id
+    )
 
 
 # Limits ---------------------------------------------------------------------------------------------------------
@@ -107,7 +112,9 @@ def test_api_assign_wants_a_code_of_the_right_letters_once(caller: Caller) -> No
         assert caller.send(ids, "oCode", coupon_code=wrong).status == 400
     assert caller.send(ids, "oCode", coupon_code="Code_123-x").json["coupon_code"] == "Code_123-x"
     assert caller.send(ids, "oOther", coupon_code="Code_123-x").status == 400
-    assert caller.send(made(caller, "API_ASSIGN"), "oOther", coupon_code="Code_123-x").status == 200  # unique in a stock
+    assert (
+        caller.send(made(caller, "API_ASSIGN"), "oOther", coupon_code="Code_123-x").status == 200
+    )  # unique in a stock
 
 
 def test_wechatpay_makes_its_own_code_and_takes_none(caller: Caller, ids: Ids) -> None:
@@ -254,7 +261,13 @@ def test_a_refused_number_may_be_used_again(caller: Caller) -> None:
 
 @pytest.mark.parametrize(
     ("number", "numeric"),
-    [("12345", 268435463), ("x" * 129, 268435462), ("no spaces", 268435461), ("券" * 6, 268435461), (123456, 268435461)],
+    [
+        ("12345", 268435463),
+        ("x" * 129, 268435462),
+        ("no spaces", 268435461),
+        ("券" * 6, 268435461),
+        (123456, 268435461),
+    ],
 )
 def test_a_request_number_has_a_form(caller: Caller, ids: Ids, number: object, numeric: int) -> None:
     reply = caller.send(ids, "oForm", send_request_no=number)

@@ -65,9 +65,7 @@ def test_refusals_by_rules_are_signed_too(caller: Caller, target: str) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_part_of_the_header_is_refused_unsigned(
-    caller: Caller, target: str, change: dict[str, str]
-) -> None:
+def test_a_wrong_part_of_the_header_is_refused_unsigned(caller: Caller, target: str, change: dict[str, str]) -> None:
     change = dict(change)
     if change.get("timestamp", "").startswith("NOW"):
         change["timestamp"] = str(int(time.time()) + int(change["timestamp"][3:]))

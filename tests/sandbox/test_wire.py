@@ -69,7 +69,9 @@ def pages(caller: Caller, query: str) -> Iterator[dict[str, object]]:
         token = reply.json.get("next_page_token")
 
 
-@pytest.mark.parametrize(("query", "sizes"), [("", [20, 20, 13]), ("&page_size=50", [50, 3]), ("&page_size=1", [1] * 53)])
+@pytest.mark.parametrize(
+    ("query", "sizes"), [("", [20, 20, 13]), ("&page_size=50", [50, 3]), ("&page_size=1", [1] * 53)]
+)
 def test_every_coupon_comes_once_over_all_pages(
     caller: Caller, full_wallet: tuple[tuple[str, str], list[str]], query: str, sizes: list[int]
 ) -> None:
@@ -109,7 +111,9 @@ def test_a_coupon_sent_between_two_pages_neither_repeats_nor_hides_another(calle
 
 
 @pytest.mark.parametrize("size", ["0", "51", "-1", "x", ""])
-def test_a_page_size_out_of_range_is_refused_in_the_page_s_words(caller: Caller, ids: tuple[str, str], size: str) -> None:
+def test_a_page_size_out_of_range_is_refused_in_the_page_s_words(
+    caller: Caller, ids: tuple[str, str], size: str
+) -> None:
     reply = caller.get(f"product-coupons/{ids[0]}/stocks?page_size={size}")
     assert (reply.status, reply.json["code"]) == (400, "PARAM_ERROR")
     assert reply.json["message"].startswith("分页大小超出限制")

@@ -151,7 +151,8 @@ def budget_use(stocks: IntoFrameT, product_coupons: IntoFrame | None = None) -> 
 
 def remaining(limit: nw.Expr, used: nw.Expr) -> nw.Expr:
     """What is left of a limit: never below 0 (limits can be lowered under what was sent), null if either is unknown."""
-    return (limit - used).clip(lower_bound=0)
+    left = limit - used
+    return nw.when(left < 0).then(nw.lit(0)).otherwise(left)  # clip turns null into its bound in older Narwhals
 
 
 def _product_coupon_of(

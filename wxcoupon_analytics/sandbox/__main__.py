@@ -65,8 +65,12 @@ def greeting(box: Box, *, port: int, token: str) -> dict[str, Any]:
 
 
 def _end_with_parent() -> None:
-    """Wait for the end of standard input. Nothing needs saving: the books live in memory."""
-    sys.stdin.buffer.read()
+    """Wait for the end of standard input. Nothing needs saving: the books live in memory.
+
+    The descriptor is read directly: a thread that waits inside ``sys.stdin`` holds a lock the interpreter wants when it ends.
+    """
+    while os.read(0, 1_024):
+        pass
     os._exit(0)
 
 
