@@ -46,7 +46,15 @@ def signature_fits(message: bytes, signature: str, key_pem: str, tmp_path: Path)
     (tmp_path / "check.pem").write_text(key_pem)
     (tmp_path / "check.sig").write_bytes(base64.b64decode(signature, validate=True))
     done = subprocess.run(
-        ["openssl", "dgst", "-sha256", "-verify", str(tmp_path / "check.pem"), "-signature", str(tmp_path / "check.sig")],
+        [
+            "openssl",
+            "dgst",
+            "-sha256",
+            "-verify",
+            str(tmp_path / "check.pem"),
+            "-signature",
+            str(tmp_path / "check.sig"),
+        ],
         input=message,
         capture_output=True,
         check=False,

@@ -32,7 +32,9 @@ def test_a_public_key_may_be_a_certificate_or_several_by_id(tmp_path: Path):
     assert from_certificate.public_keys["PUB_KEY_ID_0112233"].public_numbers() == (
         brand_credentials().public_keys["PUB_KEY_ID_0112233"].public_numbers()
     )
-    both = brand_credentials(public_key={"PUB_KEY_ID_0112233": keys.public_key("platform"), "OLD": keys.certificate(tmp_path)})
+    both = brand_credentials(
+        public_key={"PUB_KEY_ID_0112233": keys.public_key("platform"), "OLD": keys.certificate(tmp_path)}
+    )
     assert set(both.public_keys) == {"PUB_KEY_ID_0112233", "OLD"}
 
 
@@ -42,11 +44,17 @@ def test_a_public_key_may_be_a_certificate_or_several_by_id(tmp_path: Path):
         ({"brand_id": ""}, "brand_id must be a non-empty text"),
         ({"brand_id": 120344}, "brand_id must be a non-empty text, not int"),
         ({"serial_no": 'A"B'}, "cannot stand in an Authorization header"),
-        ({"private_key": "no/such/apiclient_key.pem"}, "private_key: the file 'no/such/apiclient_key.pem' cannot be read"),
+        (
+            {"private_key": "no/such/apiclient_key.pem"},
+            "private_key: the file 'no/such/apiclient_key.pem' cannot be read",
+        ),
         ({"private_key": ""}, "private_key must be PEM text, bytes or a path"),
         ({"private_key": b"\x30\x82"}, "holds no PEM"),
         ({"private_key": lambda: keys.public_key("caller")}, "private_key holds a public key"),
-        ({"private_key": lambda: keys.private_key("caller")[:900] + "\n-----END PRIVATE KEY-----\n"}, "is the file whole"),
+        (
+            {"private_key": lambda: keys.private_key("caller")[:900] + "\n-----END PRIVATE KEY-----\n"},
+            "is the file whole",
+        ),
         ({"public_key": lambda: keys.private_key("platform")}, "public_key holds a private key"),
         ({"public_key": lambda: keys.public_key("caller")}, "public half of your own private_key"),
         ({"public_key": lambda: {"OTHER": keys.public_key("platform")}}, "none for public_key_id 'PUB_KEY_ID_0112233'"),
@@ -113,7 +121,9 @@ def test_load_reads_the_environment(clean: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_load_reads_dotenv(clean: Path):
-    (clean / ".env").write_text("".join(f"WXCOUPON_{k.upper()}={v}\n" for k, v in settings(clean).items()) + "OTHER=1\n")
+    (clean / ".env").write_text(
+        "".join(f"WXCOUPON_{k.upper()}={v}\n" for k, v in settings(clean).items()) + "OTHER=1\n"
+    )
     assert wx.Credentials.load().brand_id == "120344"
 
 

@@ -15,7 +15,24 @@ import pytest
 import wxcoupon_analytics as wx
 from tests import keys
 
-ODD_OPENIDS = ["a/b", "a?b", "100%", "a&b=c", "a@b", "a b", "中文用户", "a+b", "#top", "..", ".", "a\\b", 'a"b', "😀", "%2F", "a;b,c"]
+ODD_OPENIDS = [
+    "a/b",
+    "a?b",
+    "100%",
+    "a&b=c",
+    "a@b",
+    "a b",
+    "中文用户",
+    "a+b",
+    "#top",
+    "..",
+    ".",
+    "a\\b",
+    'a"b',
+    "😀",
+    "%2F",
+    "a;b,c",
+]
 
 
 @pytest.fixture
@@ -61,7 +78,11 @@ def test_odd_openids_and_page_tokens_sign_and_arrive_byte_for_byte(flavour: str)
     with wx.Sandbox(seed=1, population=False) as box, box.client(flavour=flavour) as client:
         created = client.api.create_product_coupon(product_coupon())
         box.advance(hours=1)
-        ids = {"product_coupon_id": created["product_coupon_id"], "stock_id": created["stock"]["stock_id"], "appid": box.appid}
+        ids = {
+            "product_coupon_id": created["product_coupon_id"],
+            "stock_id": created["stock"]["stock_id"],
+            "appid": box.appid,
+        }
         for openid in ODD_OPENIDS:
             sent = [client.actions.send_coupon(openid, copy=n, **ids)["coupon_code"] for n in (1, 2, 3)]
             # Pages of one: every token, which holds + / and =, is signed and followed.
@@ -80,12 +101,16 @@ def test_odd_openids_and_page_tokens_sign_and_arrive_byte_for_byte(flavour: str)
         assert all(r["status"] == 200 for r in box.requests())
 
 
-def test_the_sandboxs_answers_are_signed_so_that_openssl_agrees(box: wx.Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_sandboxs_answers_are_signed_so_that_openssl_agrees(
+    box: wx.Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from wxcoupon_analytics.wire import signing
 
     seen: list[tuple[dict[str, str], bytes]] = []
     verify = signing.verify
-    monkeypatch.setattr(signing, "verify", lambda c, headers, body: (seen.append((dict(headers), body)), verify(c, headers, body))[1])
+    monkeypatch.setattr(
+        signing, "verify", lambda c, headers, body: (seen.append((dict(headers), body)), verify(c, headers, body))[1]
+    )
     with box.client() as client:
         client.fetch.stocks(box.truth("product_coupons")["product_coupon_id"][:2])
     public = keys.openssl("pkey", "-pubin", "-pubout", stdin=box._greeting["public_key"].encode()).decode()
@@ -93,7 +118,9 @@ def test_the_sandboxs_answers_are_signed_so_that_openssl_agrees(box: wx.Sandbox,
     for headers, body in seen:
         message = f"{headers['wechatpay-timestamp']}\n{headers['wechatpay-nonce']}\n".encode() + body + b"\n"
         assert keys.signature_fits(message, headers["wechatpay-signature"], public, tmp_path)
-        assert not keys.signature_fits(message.replace(b"stock", b"Stock"), headers["wechatpay-signature"], public, tmp_path)
+        assert not keys.signature_fits(
+            message.replace(b"stock", b"Stock"), headers["wechatpay-signature"], public, tmp_path
+        )
 
 
 # what is believed -------------------------------------------------------------------------------------------------
@@ -143,10 +170,18 @@ def test_fetched_frames_are_the_books(flavour: str, box: wx.Sandbox):
         for entity, fetched, truth in (
             ("product_coupons", client.fetch.product_coupons(ids), box.truth("product_coupons")),
             ("stocks", client.fetch.stocks(ids), box.truth("stocks")),
-            ("user_coupons", client.fetch.user_coupons(some, appid=box.appid), user_coupons[user_coupons["openid"].isin(some)]),
+            (
+                "user_coupons",
+                client.fetch.user_coupons(some, appid=box.appid),
+                user_coupons[user_coupons["openid"].isin(some)],
+            ),
         ):
             assert list(fetched.columns) == list(truth.columns)
-            key = ["product_coupon_id", *(["stock_id"] if entity != "product_coupons" else []), *(["coupon_code"] if entity == "user_coupons" else [])]
+            key = [
+                "product_coupon_id",
+                *(["stock_id"] if entity != "product_coupons" else []),
+                *(["coupon_code"] if entity == "user_coupons" else []),
+            ]
             left, right = (f.sort_values(key).reset_index(drop=True) for f in (fetched, truth))
             pd.testing.assert_frame_equal(left, right)
             assert left["extra"].isna().all()
@@ -208,10 +243,16 @@ def test_pandas_duckdb_and_polars_read_the_snapshots_without_our_help(tmp_path: 
     with wx.Sandbox(seed=1, population=False) as box, box.client() as client:
         store, ids, daily = wx.SnapshotStore(tmp_path), [], []
         for number, rule in ((1, {}), (2, {"max_count_per_day": 10})):
-            ids.append(client.api.create_product_coupon(product_coupon(f"create_{number}", **rule))["product_coupon_id"])
+            ids.append(
+                client.api.create_product_coupon(product_coupon(f"create_{number}", **rule))["product_coupon_id"]
+            )
             now = box.advance(days=1)
             saved = client.fetch.snapshot(store, product_coupon_ids=ids, openids=["o1"], appid=box.appid)
-            assert saved.set_index("entity")["rows"].to_dict() == {"product_coupons": number, "stocks": number, "user_coupons": 0}
+            assert saved.set_index("entity")["rows"].to_dict() == {
+                "product_coupons": number,
+                "stocks": number,
+                "user_coupons": 0,
+            }
             daily.append(now)
         folder = tmp_path / "stocks"
         assert len(list(folder.rglob("*.parquet"))) == 2
@@ -221,7 +262,9 @@ def test_pandas_duckdb_and_polars_read_the_snapshots_without_our_help(tmp_path: 
             "duckdb": duckdb.sql(f"FROM read_parquet('{folder}/**/*.parquet')").pl().to_pandas(),
             "polars": pl.read_parquet(folder / "**/*.parquet").to_pandas(),
         }
-        ours = Counter(store.history("stocks")[columns].astype("string").fillna("null").itertuples(index=False, name=None))
+        ours = Counter(
+            store.history("stocks")[columns].astype("string").fillna("null").itertuples(index=False, name=None)
+        )
         assert sum(ours.values()) == 3
         for name, frame in readers.items():
             theirs = frame[columns].astype({columns[1]: "Int64"}).astype("string").fillna("null")
@@ -286,7 +329,15 @@ def check_states(box: wx.Sandbox, client: wx.Client, user_coupons: pd.DataFrame)
 
 def test_the_numbers_equal_the_books_for_every_stock_at_the_end_of_the_history(box: wx.Sandbox, client: wx.Client):
     user_coupons = box.truth("user_coupons")
-    assert set(user_coupons["coupon_state"]) == {"CONFIRMING", "PENDING", "EFFECTIVE", "USED", "EXPIRED", "DELETED", "DEACTIVATED"}
+    assert set(user_coupons["coupon_state"]) == {
+        "CONFIRMING",
+        "PENDING",
+        "EFFECTIVE",
+        "USED",
+        "EXPIRED",
+        "DELETED",
+        "DEACTIVATED",
+    }
     check_stocks(box, client, user_coupons)
     check_states(box, client, user_coupons)
 
@@ -385,7 +436,13 @@ def test_a_refused_send_may_be_mended_and_tried_again(small):
 )
 def test_a_wrong_send_is_refused_before_it_leaves_with_all_that_is_wrong(arguments, says, small):
     box, client, product_coupon_id, stock_id = small
-    call = {"openid": "o1", "product_coupon_id": product_coupon_id, "stock_id": stock_id, "appid": box.appid, **arguments}
+    call = {
+        "openid": "o1",
+        "product_coupon_id": product_coupon_id,
+        "stock_id": stock_id,
+        "appid": box.appid,
+        **arguments,
+    }
     with pytest.raises(wx.ValidationError, match=says):
         client.actions.send_coupon(call.pop("openid"), **call)
     assert not [r for r in box.requests() if r["method"] == "POST" and "/users/" in r["path"]]
@@ -396,7 +453,11 @@ def test_an_api_assign_stock_needs_a_code_and_gives_it_back(small):
     box, client, *_ = small
     created = client.api.create_product_coupon(product_coupon("create_2", mode="API_ASSIGN"))
     box.advance(hours=1)
-    ids = {"product_coupon_id": created["product_coupon_id"], "stock_id": created["stock"]["stock_id"], "appid": box.appid}
+    ids = {
+        "product_coupon_id": created["product_coupon_id"],
+        "stock_id": created["stock"]["stock_id"],
+        "appid": box.appid,
+    }
     with pytest.raises(wx.ValidationError, match="each send needs a coupon_code of your own"):
         client.actions.send_coupon("o1", **ids)
     assert client.actions.send_coupon("o1", coupon_code="MY-CODE_1", **ids)["coupon_code"] == "MY-CODE_1"
@@ -414,20 +475,29 @@ def test_a_stock_is_deactivated_once_with_reason_and_confirmation_and_its_coupon
     assert client.api.get_stock(product_coupon_id, stock_id)["state"] == "SENDING"
     ended = client.actions.deactivate_stock(product_coupon_id, stock_id, reason="批次信息有误", confirm=stock_id)
     assert (ended["state"], ended["deactivate_reason"]) == ("DEACTIVATED", "批次信息有误")
-    assert client.actions.deactivate_stock(product_coupon_id, stock_id, reason="批次信息有误", confirm=stock_id) == ended
+    assert (
+        client.actions.deactivate_stock(product_coupon_id, stock_id, reason="批次信息有误", confirm=stock_id) == ended
+    )
     with box.client() as elsewhere:
         again = elsewhere.actions.deactivate_stock(product_coupon_id, stock_id, reason="批次信息有误", confirm=stock_id)
         assert again["deactivate_time"] == ended["deactivate_time"]
     confirmed = client.api.confirm_coupon(
         "o1",
         coupon["coupon_code"],
-        {"product_coupon_id": product_coupon_id, "stock_id": stock_id, "appid": box.appid, "out_request_no": "confirm_1"},
+        {
+            "product_coupon_id": product_coupon_id,
+            "stock_id": stock_id,
+            "appid": box.appid,
+            "out_request_no": "confirm_1",
+        },
     )
     assert confirmed["coupon_state"] == "EFFECTIVE"
 
 
 def test_a_stock_someone_else_ended_says_who_knows_why(small):
     box, client, product_coupon_id, stock_id = small
-    client.api.deactivate_stock(product_coupon_id, stock_id, {"out_request_no": "by-hand", "deactivate_reason": "商品已下架"})
+    client.api.deactivate_stock(
+        product_coupon_id, stock_id, {"out_request_no": "by-hand", "deactivate_reason": "商品已下架"}
+    )
     with pytest.raises(wx.ValidationError, match=r"is DEACTIVATED since 2026-11-02T.*商品已下架"):
         client.actions.deactivate_stock(product_coupon_id, stock_id, reason="r", confirm=stock_id)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-import matplotlib as mpl
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -35,8 +36,8 @@ def run(to: Path, *, seed: int, console: Console) -> None:
         for day in range(DAYS):
             now = box.advance(days=1) if day else box.now()
             saved = client.fetch.snapshot(store, product_coupon_ids=ids, openids=openids, appid=box.appid)
-            rows = ", ".join(f"{n:,} {entity}" for entity, n in zip(saved["entity"], saved["rows"], strict=True))
-            say(f"  {now:%Y-%m-%d}  {rows}")
+            counts = ", ".join(f"{n:,} {entity}" for entity, n in zip(saved["entity"], saved["rows"], strict=True))
+            say(f"  {now:%Y-%m-%d}  {counts}")
             openids = box.openids()
         stocks, coupons = store.load("stocks"), store.load("product_coupons")
         user_coupons = store.load("user_coupons")
@@ -138,20 +139,19 @@ def _state_rows(frame: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _plots(
-    to: Path, stocks: pd.DataFrame, coupons: pd.DataFrame, user_coupons: pd.DataFrame, now: object
+    to: Path, stocks: pd.DataFrame, coupons: pd.DataFrame, user_coupons: pd.DataFrame, now: datetime
 ) -> list[Path]:
-    """Draw without pyplot: no window, no global state."""
-    paths = []
-    with mpl.rc_context({"figure.dpi": 120}):
-        for name, draw in (
-            ("budget_use", lambda ax: wx.plot_budget_use(stocks, coupons, ax=ax)),
-            ("remaining_daily_quota", lambda ax: wx.plot_remaining_daily_quota(stocks, now=now, ax=ax)),
-            ("state_breakdown", lambda ax: wx.plot_state_breakdown(user_coupons, by="stock_id", ax=ax)),
-        ):
-            figure = Figure(figsize=(10, 7), layout="constrained")
-            draw(figure.add_subplot())
-            paths.append(to / f"{name}.png")
-            figure.savefig(paths[-1])
+    """Draw without pyplot: no window opens, wherever this runs."""
+    draw: dict[str, Callable[[Axes], Axes]] = {
+        "budget_use": lambda ax: wx.plot_budget_use(stocks, coupons, ax=ax),
+        "remaining_daily_quota": lambda ax: wx.plot_remaining_daily_quota(stocks, coupons, now=now, ax=ax),
+        "state_breakdown": lambda ax: wx.plot_state_breakdown(user_coupons, by="stock_id", ax=ax),
+    }
+    paths = [to / f"{name}.png" for name in draw]
+    for path, onto in zip(paths, draw.values(), strict=True):
+        figure = Figure(figsize=(10, 7.5), dpi=120, layout="constrained")
+        onto(figure.add_subplot())
+        figure.savefig(path)
     return paths
 
 

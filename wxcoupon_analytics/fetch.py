@@ -219,7 +219,7 @@ class Fetch:
             asked = {appid or "": _texts("openids", openids)}
         else:
             known = store.load("user_coupons", columns=["appid", "openid"]).drop_duplicates()
-            asked = {a: list(g) for a, g in known.groupby("appid")["openid"] if appid in (None, a)}
+            asked = {str(a): list(g) for a, g in known.groupby("appid")["openid"] if appid in (None, a)}
         parts = [self.user_coupons(users, appid=a, show_progress=show_progress) for a, users in asked.items()]
         if parts:
             frames["user_coupons"] = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]

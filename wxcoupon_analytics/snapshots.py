@@ -43,6 +43,7 @@ SCHEMA_VERSION: Final = 1
 BEIJING: Final = ZoneInfo(TIMEZONE)
 
 _OURS: Final = "wxcoupon."  # prefix of what is ours in a file's key-value metadata
+_NAME: Final = re.compile(r"(\d{8}T\d{12}Z)-[0-9a-f]{8}\.parquet")
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 Instant = dt.datetime | dt.date | str
@@ -281,8 +282,8 @@ class SnapshotStore:
         """List the files of a span of time, in the order of their names, which is the order of time."""
         first = "" if since is None else _stamp(since)
         last = "Z" if until is None else _stamp(until)
-        found = (self.root / schema.name).glob("month=*/*.parquet")
-        return sorted((path for path in found if first <= _taken(path) <= last), key=lambda path: path.name)
+        found = sorted((self.root / schema.name).glob("month=*/*.parquet"), key=lambda path: path.name)
+        return [path for path in found if first <= _taken(path) <= last]
 
 
 _LISTING: Final = pa.schema(
@@ -304,7 +305,10 @@ def _stamp(instant: dt.datetime) -> str:
 
 
 def _taken(path: Path) -> str:
-    return path.name.partition("-")[0]
+    named = _NAME.fullmatch(path.name)
+    if named is None:
+        raise SnapshotError(f"{path} was not saved by this store: move it out, other readers take it for a snapshot")
+    return named[1]
 
 
 def _write_whole(table: pa.Table, path: Path, staging: Path) -> None:

@@ -16,14 +16,16 @@ from wxcoupon_analytics.entities.fields import Field
 from wxcoupon_analytics.entities.flatten import SchemaDriftWarning, _Reader, flatten, to_frame, to_table
 from wxcoupon_analytics.entities.schemas import ENTITIES
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 EVERY_ENTITY = pytest.mark.parametrize("entity", list(ENTITIES))
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 anything = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
 )
-times = st.datetimes(timezones=st.just(dt.UTC)).map(lambda t: t.isoformat())
+times = st.datetimes(dt.datetime(1970, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC)).map(
+    lambda t: t.isoformat()
+)
 int64 = st.integers(-(2**63), 2**63 - 1)
 
 

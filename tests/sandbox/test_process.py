@@ -124,7 +124,7 @@ def test_a_taken_port_is_named_as_the_reason() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(WxCouponError, match="could not start.*in use"):
+        with pytest.raises(WxCouponError, match=r"could not start.*in use"):
             Sandbox(population=False, port=taken.getsockname()[1]).start()
 
 
@@ -176,3 +176,12 @@ def test_the_log_keeps_what_came_and_no_more_than_two_thousand() -> None:
         assert log[-1]["path"] == "/brand/marketing/product-coupon/users/o%20x/coupons?n=2009"
         assert (log[-1]["method"], log[-1]["status"], log[-1]["request_no"]) == ("GET", 401, None)
         assert json.dumps(log[-1]["body_sha256"]).count("e3b0c44298fc") == 1
+
+
+def test_the_server_loads_nothing_of_the_client() -> None:
+    code = "import sys, wxcoupon_analytics.sandbox.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    ours = {name for name in done.stdout.split() if name.startswith("wxcoupon_analytics")}
+    allowed = {"wxcoupon_analytics", "wxcoupon_analytics.errors"}
+    assert {name for name in ours if not name.startswith("wxcoupon_analytics.sandbox")} <= allowed
+    assert not {"pandas", "pyarrow", "httpx", "aiohttp"} & set(done.stdout.split())

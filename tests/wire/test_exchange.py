@@ -64,7 +64,11 @@ class Platform:
 
 
 def refusal(status: int, code: str = "SYSTEM_ERROR", **headers: str) -> Reply:
-    return status, {k.replace("_", "-"): v for k, v in headers.items()}, json.dumps({"code": code, "message": "系统异常"}).encode()
+    return (
+        status,
+        {k.replace("_", "-"): v for k, v in headers.items()},
+        json.dumps({"code": code, "message": "系统异常"}).encode(),
+    )
 
 
 def hang_up(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -153,13 +157,20 @@ def test_retry_after_is_honoured(platform: Platform, client: wx.Client):
     ("status", "kind"),
     [(400, wx.ApiError), (401, wx.AuthenticationError), (403, wx.ForbiddenError), (404, wx.NotFoundError)],
 )
-def test_a_refusal_is_not_repeated_and_keeps_everything_support_asks_for(status, kind, platform: Platform, client: wx.Client):
+def test_a_refusal_is_not_repeated_and_keeps_everything_support_asks_for(
+    status, kind, platform: Platform, client: wx.Client
+):
     body = {"code": "PARAM_ERROR", "message": "参数错误", "detail": {"field": "openid"}}
     platform.replies = [(status, {"Request-ID": "08F7A1-268578532"}, json.dumps(body).encode())]
     with pytest.raises(kind) as caught:
         client.api.get_stock("1", "2")
     error = caught.value
-    assert (error.status, error.code, error.message, error.numeric_code) == (status, "PARAM_ERROR", "参数错误", 268578532)
+    assert (error.status, error.code, error.message, error.numeric_code) == (
+        status,
+        "PARAM_ERROR",
+        "参数错误",
+        268578532,
+    )
     assert error.request_id == "08F7A1-268578532"
     assert error.detail == {"field": "openid"}
     assert not error.signed
@@ -195,7 +206,14 @@ def test_a_list_whose_token_comes_twice_does_not_go_round_for_ever(platform: Pla
 
 @pytest.mark.parametrize(
     "host",
-    ["http://api.mch.weixin.qq.com", "http://192.168.0.1", "ftp://127.0.0.1", "api.mch.weixin.qq.com", "https://a/b", "https://u@a"],
+    [
+        "http://api.mch.weixin.qq.com",
+        "http://192.168.0.1",
+        "ftp://127.0.0.1",
+        "api.mch.weixin.qq.com",
+        "https://a/b",
+        "https://u@a",
+    ],
 )
 def test_a_host_that_is_not_https_is_refused_unless_it_is_this_machine(host: str):
     with pytest.raises(wx.ValidationError):

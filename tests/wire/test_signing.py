@@ -26,14 +26,18 @@ def drive(credentials: wx.Credentials, response: httpx.Response, request: httpx.
     return sent
 
 
-def answer(tmp_path: Path, body: bytes = b'{"stock_id":"1"}', *, age: float = 0, status: int = 200, **headers: str | None) -> httpx.Response:
+def answer(
+    tmp_path: Path, body: bytes = b'{"stock_id":"1"}', *, age: float = 0, status: int = 200, **headers: str | None
+) -> httpx.Response:
     """An answer signed by the platform with the openssl command line."""
     timestamp = str(int(time.time() - age))
     signed = {
         "Wechatpay-Timestamp": timestamp,
         "Wechatpay-Nonce": "c5ac7061fccab6bf3e254dcf98995b8c",
         "Wechatpay-Serial": "PUB_KEY_ID_0112233",
-        "Wechatpay-Signature": keys.sign(f"{timestamp}\nc5ac7061fccab6bf3e254dcf98995b8c\n".encode() + body + b"\n", tmp_path),
+        "Wechatpay-Signature": keys.sign(
+            f"{timestamp}\nc5ac7061fccab6bf3e254dcf98995b8c\n".encode() + body + b"\n", tmp_path
+        ),
     }
     merged = {**signed, **{f"Wechatpay-{k}": v for k, v in headers.items()}}
     return httpx.Response(status, content=body, headers={k: v for k, v in merged.items() if v is not None})
@@ -88,7 +92,10 @@ def test_an_answer_signed_by_openssl_passes_also_when_another_key_signs_during_r
         ({"Nonce": None}, "no Wechatpay-Nonce header"),
         ({"Serial": None}, "no Wechatpay-Serial header"),
         ({"Serial": ""}, "no Wechatpay-Serial header"),
-        ({"Serial": "PUB_KEY_ID_OTHER"}, "signed with key 'PUB_KEY_ID_OTHER', but the credentials hold PUB_KEY_ID_0112233"),
+        (
+            {"Serial": "PUB_KEY_ID_OTHER"},
+            "signed with key 'PUB_KEY_ID_OTHER', but the credentials hold PUB_KEY_ID_0112233",
+        ),
         ({"Nonce": "another"}, "does not fit its body"),
         ({"Signature": "WECHATPAY/SIGNTEST/abc="}, "SIGNTEST"),
         ({"Signature": "not base64!"}, "does not fit its body"),

@@ -14,7 +14,9 @@ Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
-def exchange(peer: Peer, *, path: str = "/x", method: str = "GET", content: bytes = b"", times: int = 1) -> list[httpx.Response]:
+def exchange(
+    peer: Peer, *, path: str = "/x", method: str = "GET", content: bytes = b"", times: int = 1
+) -> list[httpx.Response]:
     async def main() -> list[httpx.Response]:
         serving: list[asyncio.Task[None]] = []
 
@@ -32,7 +34,9 @@ def exchange(peer: Peer, *, path: str = "/x", method: str = "GET", content: byte
         port = server.sockets[0].getsockname()[1]
         async with server, AiohttpTransport() as transport, httpx.AsyncClient(transport=transport, timeout=0.5) as http:
             try:
-                return [await http.request(method, f"http://127.0.0.1:{port}{path}", content=content) for _ in range(times)]
+                return [
+                    await http.request(method, f"http://127.0.0.1:{port}{path}", content=content) for _ in range(times)
+                ]
             finally:
                 await transport.aclose()
                 await asyncio.gather(*serving)
@@ -42,7 +46,9 @@ def exchange(peer: Peer, *, path: str = "/x", method: str = "GET", content: byte
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
+    length = next(
+        (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0
+    )
     return head + await reader.readexactly(length)
 
 
@@ -54,7 +60,7 @@ def test_path_query_and_body_leave_byte_for_byte():
         writer.write(OK)
 
     path = "/users/%2F%3F%25%26%40%20%E4%B8%AD%2E%2E/coupons?page_token=%2B%2F%3D&x=a%26b"
-    exchange(peer, path=path, method="POST", content="{\"a\":\"中 文\"}".encode())
+    exchange(peer, path=path, method="POST", content='{"a":"中 文"}'.encode())
     assert seen[0].startswith(f"POST {path} HTTP/1.1\r\n".encode())
     assert seen[0].endswith('{"a":"中 文"}'.encode())
     names = [line.split(b":")[0].lower() for line in seen[0].split(b"\r\n\r\n")[0].split(b"\r\n")[1:]]

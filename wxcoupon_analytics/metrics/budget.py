@@ -9,8 +9,8 @@ import narwhals as nw
 from narwhals.dtypes import DType
 from narwhals.typing import IntoFrame, IntoFrameT
 
-from . import discount
-from .engines import collect_entity, give_back, has_brand
+from wxcoupon_analytics.metrics import discount
+from wxcoupon_analytics.metrics.engines import collect_entity, give_back, has_brand
 
 _STOCKS: Mapping[str, DType] = {
     "product_coupon_id": nw.String(),

@@ -15,7 +15,7 @@ import narwhals as nw
 from narwhals.dtypes import DType
 from narwhals.typing import IntoFrame
 
-from ..errors import ValidationError
+from wxcoupon_analytics.errors import ValidationError
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 

@@ -10,9 +10,9 @@ import narwhals as nw
 from narwhals.dtypes import DType
 from narwhals.typing import IntoFrameT
 
-from ..errors import ValidationError
-from .budget import remaining
-from .engines import SHANGHAI, collect_entity, give_back, has_brand
+from wxcoupon_analytics.errors import ValidationError
+from wxcoupon_analytics.metrics.budget import remaining
+from wxcoupon_analytics.metrics.engines import SHANGHAI, collect_entity, give_back, has_brand
 
 _STOCKS: Mapping[str, DType] = {
     "product_coupon_id": nw.String(),

@@ -8,8 +8,8 @@ from typing import Any
 import narwhals as nw
 from narwhals.typing import IntoFrameT
 
-from ..errors import ValidationError
-from .engines import collect, give_back, has_brand, open_frame
+from wxcoupon_analytics.errors import ValidationError
+from wxcoupon_analytics.metrics.engines import collect, give_back, has_brand, open_frame
 
 # 待确认 · 待生效 · 已生效 · 已核销 · 已过期 · 已删除 · 已失效, in the order a coupon lives through them.
 LIFECYCLE = ("CONFIRMING", "PENDING", "EFFECTIVE", "USED", "EXPIRED", "DELETED", "DEACTIVATED")

@@ -75,10 +75,9 @@ class Sandbox:
     Examples
     --------
     >>> import wxcoupon_analytics as wx
-    >>> with wx.Sandbox(population=False) as box:           # doctest: +SKIP
-    ...     client = box.client()
-    ...     box.advance(hours=1)
-    datetime.datetime(2026, 11, 2, 11, 0, tzinfo=zoneinfo.ZoneInfo(key='Asia/Shanghai'))
+    >>> with wx.Sandbox(population=False) as box:
+    ...     box.advance(hours=1).isoformat()
+    '2026-11-02T11:00:00+08:00'
     """
 
     def __init__(
@@ -98,7 +97,6 @@ class Sandbox:
         if history_days < 0:
             raise ValueError(f"history_days must not be negative, not {history_days}")
         self._base = int(begin.timestamp())
-        self._set = time.time()
         self._tick = tick
         self._arguments = [
             f"--seed={seed}",
@@ -163,7 +161,6 @@ class Sandbox:
             self.stop()
             raise WxCouponError(f"the embedded brand could not start: {said or f'exit status {process.returncode}'}")
         self._greeting = json.loads(line)
-        self._set = time.time()
         return self
 
     def stop(self) -> None:
@@ -230,7 +227,7 @@ class Sandbox:
 
     def now(self) -> datetime:
         """Return business time, in Asia/Shanghai; no request is made."""
-        passed = int(time.time() - self._set) if self._tick and self._greeting else 0
+        passed = int(time.time() - self._greeting["clock_set_at"]) if self._tick and self._greeting else 0
         return datetime.fromtimestamp(self._base + passed, SHANGHAI)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> datetime:

@@ -54,6 +54,7 @@ def greeting(box: Box, *, port: int, token: str) -> dict[str, Any]:
     return {
         "port": port,
         "token": token,
+        "clock_set_at": box.clock.set_at,
         "appid": box.account.appid,
         "brand": callers[BRAND.name],
         "partner": callers[PARTNER.name],

@@ -53,11 +53,11 @@ class BusinessClock:
     def __init__(self, start: int, *, tick: bool = False) -> None:
         self._at = start
         self._tick = tick
-        self._set = time.time()
+        self.set_at = time.time()  # the wall time at which business time was set
 
     def now(self) -> int:
         """Return the present business time."""
-        return self._at + int(time.time() - self._set) if self._tick else self._at
+        return self._at + int(time.time() - self.set_at) if self._tick else self._at
 
     def advance(self, seconds: int) -> int:
         """Move forward, never back, and return the new time."""

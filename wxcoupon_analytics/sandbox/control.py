@@ -27,7 +27,7 @@ def control_routes(box: Box, token: str) -> list[Route]:
 
     def guarded(act: Callable[[Row], object]) -> Callable[[Request], Any]:
         async def handle(request: Request) -> Response:
-            if not hmac.compare_digest(request.headers.get("authorization", ""), f"Bearer {token}"):
+            if not hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {token}".encode()):
                 return Response(status_code=403)
             given: Row = await request.json() if request.method == "POST" else dict(request.query_params)
             try:

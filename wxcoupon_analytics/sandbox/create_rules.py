@@ -78,9 +78,7 @@ def names_and_images(display: Body) -> None:
     """The name has 3 to 15 characters, and there are at most eight detail images (详情图)."""
     fields.text(display, "name", at="/display_info", least=3, most=15)
     fields.text(display, "image_url", at="/display_info")
-    for index, url in enumerate(fields.array(display, "detail_image_url_list", at="/display_info", most=8)):
-        if not isinstance(url, str):
-            raise param_error(f"/display_info/detail_image_url_list/{index}", "must be a string", value=url)
+    fields.array(display, "detail_image_url_list", at="/display_info", most=8)
 
 
 def single_items_name_their_price(display: Body) -> None:

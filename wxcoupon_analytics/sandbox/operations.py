@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wxcoupon_analytics.sandbox import create_rules, fields, rules, validity
+from wxcoupon_analytics.sandbox import create_rules, fields, rules, shapes, validity
 from wxcoupon_analytics.sandbox.answers import Parts, Writer, product_document, stock_document, to_json
 from wxcoupon_analytics.sandbox.books import (
     AUDITING,
@@ -91,11 +91,11 @@ class Operations:
         """创建商品券: a product coupon with its first stock, both in audit."""
 
         def act() -> Parts:
-            create_rules.check_product(call.body)
-            given = fields.mapping(call.body, "stock")
-            create_rules.check_stock(given, call.body)
-            kept = ("scope", "type", "usage_mode", "single_usage_info", "sequential_usage_info", "display_info")
-            facts = {name: call.body[name] for name in (*kept, "out_product_no") if call.body.get(name) is not None}
+            facts = shapes.fit(call.body, shapes.PRODUCT)
+            create_rules.check_product(facts)
+            given = dict(fields.mapping(facts, "stock"))
+            create_rules.check_stock(given, facts)
+            del facts["stock"]
             product = self._books.open_product(facts)
             stock = self._open_stock(product, given, call.now)
             self._books.agenda.add(call.now + AUDIT_SECONDS, pass_audit, product)
@@ -131,7 +131,7 @@ class Operations:
             live = sum(stock.state_at(call.now) in (AUDITING, SENDING) for stock in product.stocks)
             if live >= create_rules.LIVE_STOCKS:
                 raise invalid_request(f"一个商品券下最多{create_rules.LIVE_STOCKS}个可用批次")
-            given = fields.mapping(call.body, "stock")
+            given = shapes.fit(fields.mapping(call.body, "stock"), shapes.STOCK, at="/stock")
             create_rules.check_stock(given, product.facts)
             stock = self._open_stock(product, given, call.now)
             return (to_json(stock_document(stock, call.now, (0, 0), self._brand_id(call))),)
@@ -403,8 +403,7 @@ class Operations:
         sent = (len(stock.coupons), stock.sent_on(quota_day(call.now)))
         return to_json(stock_document(stock, call.now, sent, self._brand_id(call)))
 
-    def _open_stock(self, product: ProductCoupon, given: Mapping[str, Any], now: int) -> Stock:
-        facts = dict(given)
+    def _open_stock(self, product: ProductCoupon, facts: dict[str, Any], now: int) -> Stock:
         stock = self._books.open_stock(product, facts, validity.available_end(product, facts))
         self._books.agenda.add(now + AUDIT_SECONDS, start_sending, stock)
         return stock

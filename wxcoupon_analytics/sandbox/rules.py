@@ -210,7 +210,7 @@ def page_size(given: str | None) -> int:
     """Return how many entities a page shall hold."""
     if given is None:
         return DEFAULT_PAGE
-    if not given.isdecimal() or not 1 <= int(given) <= LARGEST_PAGE:
+    if not (given.isdecimal() and len(given) < 4) or not 1 <= int(given) <= LARGEST_PAGE:
         raise param_error(
             "page_size",
             f"must be within 1 and {LARGEST_PAGE}",

@@ -246,8 +246,10 @@ def _negotiate(request: Arrived) -> None:
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(body)
-    except ValueError:
+        document = json.loads(body.decode())
+        if b"\\u" in body:
+            to_json(document).encode()  # half a surrogate pair is JSON, but no text that an answer could repeat
+    except (ValueError, RecursionError):
         raise param_error("", "not JSON", message="请求体不是合法的JSON") from None
     if not isinstance(document, dict):
         raise param_error("", "must be an object", message="请求体不是JSON对象")
