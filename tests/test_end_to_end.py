@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
@@ -501,3 +505,17 @@ def test_a_stock_someone_else_ended_says_who_knows_why(small):
     )
     with pytest.raises(wx.ValidationError, match=r"is DEACTIVATED since 2026-11-02T.*商品已下架"):
         client.actions.deactivate_stock(product_coupon_id, stock_id, reason="r", confirm=stock_id)
+
+
+def test_the_stop_button_ends_a_fetch_and_no_request_follows():
+    with wx.Sandbox(seed=7) as box, box.client() as client:
+        openids = box.openids()
+        threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            client.fetch.user_coupons(openids, appid=box.appid)
+        time.sleep(0.3)
+        asked = len(box.requests())
+        assert 0 < asked < len(openids)
+        time.sleep(0.5)
+        assert len(box.requests()) == asked
+        assert len(client.fetch.user_coupons(openids[:5], appid=box.appid)) > 0, "the client goes on"

@@ -347,6 +347,17 @@ class TestDrift:
             f"sequential_usage_rule.normal_coupon_list[]{rest}" for rest in ("", ".threshold", ".cap")
         }
 
+    def test_a_null_in_a_list_of_times_is_a_null(self):
+        period = {"irregular_available_period_list": [None, {"begin_time": "2025-01-01T00:00:00Z"}, {}]}
+        frame = flatten("stocks", {"stock_id": "1", "single_usage_rule": {"coupon_available_period": period}})
+        column = "single_usage_rule_coupon_available_period_irregular_available_period_list"
+        begin = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+        assert values("stocks", frame)[column] == [
+            None,
+            {"begin_time": begin, "end_time": None},
+            {"begin_time": None, "end_time": None},
+        ]
+
     def test_null_for_a_list_is_a_null_and_an_object_for_a_list_is_kept(self):
         with pytest.warns(SchemaDriftWarning):
             frame = flatten(

@@ -348,7 +348,7 @@ class _Reader:
         columns = dict(_leaves(entities, self.schema.fields))
         for name, inner in columns.items():
             if name in self.schema.names and inner.type != (declared := self.schema.arrow.field(name).type):
-                columns[name] = inner.cast(declared)
+                columns[name] = _cast(inner, declared)
         return pa.table({**columns, "extra": extra, _PLACE: parents})
 
     def _with_context(self, rows: pa.Table, pages: Sequence[Page]) -> pa.Table:
@@ -390,6 +390,17 @@ def _leaves(array: pa.StructArray, fields: Iterable[Field], prefix: str = "") ->
             yield from _leaves(values, inner.fields, f"{prefix}{inner.name}_")
         else:
             yield f"{prefix}{inner.name}", values
+
+
+def _cast(array: pa.Array, type_: pa.DataType) -> pa.Array:
+    """Cast the times inside lists too. Arrow's own cast of a struct also reads what lies behind its nulls, and fails."""
+    if pa.types.is_list(type_):
+        values = _cast(array.values, type_.value_type)
+        return pa.ListArray.from_arrays(array.offsets, values, type=type_, mask=array.is_null())
+    if pa.types.is_struct(type_):
+        members = [_cast(inner, member.type) for inner, member in zip(array.flatten(), type_, strict=True)]
+        return pa.StructArray.from_arrays(members, fields=list(type_), mask=array.is_null())
+    return array.cast(type_)
 
 
 # --- echoes ----------------------------------------------------------------------------------------------------------
