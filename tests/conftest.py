@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 import wxcoupon_analytics as wx
 from tests import keys
+
+
+@atexit.register
+def _the_interpreter_ends_quietly() -> None:
+    """DuckDB 2.0 under Narwhals prints pages about "leaked" types while Python ends, after pytest has said its last word."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 @pytest.fixture

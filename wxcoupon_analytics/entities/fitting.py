@@ -59,7 +59,8 @@ def fitter(type_: pa.DataType) -> Fitter:
 class _Object:
     def __init__(self, type_: pa.StructType) -> None:
         self.members = {member.name: fitter(member.type) for member in type_}
-        self._fits = {name: member.fit for name, member in self.members.items()}
+        # Most members are scalars: asked directly, without a call between.
+        self._scalars = {name: member.coerce for name, member in self.members.items() if isinstance(member, _Scalar)}
 
     def fit(self, value: Any) -> tuple[Any, Any]:
         if not isinstance(value, dict):
@@ -67,13 +68,17 @@ class _Object:
         fitted: dict[str, Any] = {}
         left: dict[str, Any] = {}
         for name, inner in value.items():
-            member = self._fits.get(name)
-            if member is None:
+            coerce = self._scalars.get(name)
+            if coerce is not None:
+                fitted[name] = scalar = coerce(inner)
+                if scalar is None and inner is not None:
+                    left[name] = inner
+            elif name in self.members:
+                fitted[name], rest = self.members[name].fit(inner)
+                if rest is not NOTHING:
+                    left[name] = rest
+            else:
                 left[name] = inner
-                continue
-            fitted[name], rest = member(inner)
-            if rest is not NOTHING:
-                left[name] = rest
         return fitted, left or NOTHING
 
     def paths(self, left: Any) -> Iterator[str]:
@@ -114,10 +119,10 @@ class _List:
 
 class _Scalar:
     def __init__(self, type_: pa.DataType) -> None:
-        self._coerce = _coercion(type_)
+        self.coerce = _coercion(type_)
 
     def fit(self, value: Any) -> tuple[Any, Any]:
-        fitted = self._coerce(value)
+        fitted = self.coerce(value)
         return fitted, NOTHING if fitted is not None or value is None else value
 
     def paths(self, left: Any) -> Iterator[str]:

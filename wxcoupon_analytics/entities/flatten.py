@@ -15,7 +15,6 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import json
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,11 +25,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from wxcoupon_analytics.entities.echoes import ID_FIELDS, Shortener, ids_of
 from wxcoupon_analytics.entities.fields import Field
 from wxcoupon_analytics.entities.fitting import NOTHING, fitter, is_unicode
 from wxcoupon_analytics.entities.schemas import (
-    ECHOES,
-    ENTITIES,
     NUMBER,
     TEXT,
     TIME,
@@ -233,6 +231,7 @@ class _Reader:
             unexpected_field_behavior="error",
         )
         self.drift: set[str] = set()
+        self.all_drifted = False
 
     def read(self, pages: Sequence[Page]) -> pa.Table:
         texts = [self._text(page) for page in pages]
@@ -288,6 +287,8 @@ class _Reader:
         return self._columns(entities, parents, pa.nulls(len(entities), TEXT))
 
     def _one_by_one(self, texts: Sequence[str]) -> pa.Table:
+        if self.all_drifted:
+            return self._exactly(texts, range(len(texts)))
         parts = []
         drifted = []
         for place, text in enumerate(texts):
@@ -296,8 +297,10 @@ class _Reader:
             except (pa.ArrowInvalid, _DriftedError):
                 drifted.append(place)
         parts.append(self._exactly([texts[place] for place in drifted], drifted))
+        # When the API has changed for good, the next batch that is refused need not be tried page by page.
+        self.all_drifted = len(drifted) == len(texts)
         rows = pa.concat_tables(parts)
-        return rows.take(pc.sort_indices(rows[_PLACE])) if len(drifted) < len(texts) else rows
+        return rows if self.all_drifted else rows.take(pc.sort_indices(rows[_PLACE]))
 
     def _exactly(self, texts: Sequence[str], places: Iterable[int]) -> pa.Table:
         """Read answers one value at a time; what does not fit is left over and kept."""
@@ -329,10 +332,13 @@ class _Reader:
         """Take away what is another entity's: all but the ids of an echo, all of what stands apart."""
         if not isinstance(entity, dict):
             return entity
-        own = {name: value for name, value in entity.items() if name not in self.schema.apart}
-        if self.schema.name == "user_coupons":
-            own |= {name: _ids(name, own[name]) for name in ECHOES if isinstance(own.get(name), dict)}
-        return own
+        for name in self.schema.apart & entity.keys():
+            del entity[name]
+        for name, ids in ID_FIELDS.items() if self.schema.name == "user_coupons" else ():
+            echo = entity.get(name)
+            if isinstance(echo, dict) and not echo.keys() <= set(ids):
+                entity[name] = ids_of(name, echo)
+        return entity
 
     def _kept(self, left: Any) -> str | None:
         if left is NOTHING:
@@ -401,65 +407,6 @@ def _cast(array: pa.Array, type_: pa.DataType) -> pa.Array:
         members = [_cast(inner, member.type) for inner, member in zip(array.flatten(), type_, strict=True)]
         return pa.StructArray.from_arrays(members, fields=list(type_), mask=array.is_null())
     return array.cast(type_)
-
-
-# --- echoes ----------------------------------------------------------------------------------------------------------
-
-
-def _ids(echo: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value[name] for name in _ID_FIELDS[echo] if name in value}
-
-
-_ID_FIELDS: Final = {
-    inner.name: tuple(identity.name for identity in inner.fields)
-    for inner in ENTITIES["user_coupons"].fields
-    if inner.name in ECHOES
-}
-# In JSON, such bytes are a key and nothing else: inside a string the quote before the name would be escaped.
-_ECHO: Final = re.compile(rf'[,{{][ \t\r\n]*"({"|".join(ECHOES)})"[ \t\r\n]*:[ \t\r\n]*(?=\{{)')
-
-
-class Shortener:
-    """Cuts the echoes in answers about user coupons down to their ids, and collects them.
-
-    An echo is parsed the first time; from then on the same text is recognised by comparing it.
-    """
-
-    def __init__(self, *, collect: bool = False) -> None:
-        self.collected: dict[str, dict[str, None]] = {}  # by field, each text once, in order
-        self._collect = collect
-        self._known: dict[str, tuple[str, str]] = {}
-        self._end_of = json.JSONDecoder().raw_decode
-
-    def shorten(self, text: str) -> str:
-        parts: list[str] = []
-        done = 0
-        while found := _ECHO.search(text, done):
-            start = found.end()
-            known, short = self._known.get(text[start : start + _TELLING], ("", ""))
-            if not known or not text.startswith(known, start):
-                try:
-                    value, end = self._end_of(text, start)
-                except (ValueError, RecursionError):
-                    break
-                known, short = text[start:end], json.dumps(_ids(found[1], value))
-                self._remember(known, short)
-            if self._collect:
-                self.collected.setdefault(found[1], {})[known] = None
-            parts += text[done:start], short
-            done = start + len(known)
-        parts.append(text[done:])
-        return "".join(parts)
-
-    def _remember(self, echo: str, short: str) -> None:
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[echo[:_TELLING]] = (echo, short)
-
-
-# So much of an echo tells one stock from another; so many are kept in memory.
-_TELLING: Final = 96
-_REMEMBERED: Final = 4096
 
 
 # --- entities nested in other answers --------------------------------------------------------------------------------

@@ -1,0 +1,84 @@
+"""Cutting echoes short: the same JSON, less what is not the coupon's own."""
+
+import json
+import random
+
+import pytest
+
+from wxcoupon_analytics.entities.echoes import Shortener
+
+
+def echo(stock_id="70", total=0, today=0, **more):
+    counts = {"total_count": total, "today_count": today}
+    return {"product_coupon_id": "7", "stock_id": stock_id, "remark": "券" * 60, "sent_count_info": counts, **more}
+
+
+def dumped(value, *, compact=True):
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":") if compact else None)
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_only_the_ids_are_left(compact):
+    product = {"product_coupon_id": "7", "stock_id": "not a product coupon's", "display_info": {"name": "{}"}}
+    coupon = {"coupon_code": "c", "product_coupon": product, "stock": echo(), "attach": "x"}
+    short = json.loads(Shortener().shorten(dumped({"user_coupon_list": [coupon] * 3}, compact=compact)))
+    expected = coupon | {
+        "product_coupon": {"product_coupon_id": "7"},
+        "stock": {"product_coupon_id": "7", "stock_id": "70"},
+    }
+    assert short == {"user_coupon_list": [expected] * 3}
+
+
+def test_the_same_text_under_two_names_keeps_the_ids_of_each():
+    both = {"product_coupon_id": "7", "stock_id": "70"}
+    short = Shortener().shorten(dumped({"product_coupon": both, "stock": both}))
+    assert json.loads(short) == {"product_coupon": {"product_coupon_id": "7"}, "stock": both}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"stock":"70"}',
+        '{"stock":null,"product_coupon":[{"a":1}]}',
+        '{"attach":"\\"stock\\":{\\"a\\":1}"}',
+        '{"attach\\"stock":{"a":1}}',
+        '{"stock":{"a":1',
+        "{}",
+        "",
+    ],
+)
+def test_what_is_no_echo_is_left_alone(text):
+    assert Shortener().shorten(text) == text
+
+
+def test_moving_counters_change_nothing_but_the_speed():
+    draw = random.Random(1)
+    shortener = Shortener()
+    parsed = []
+    parse = shortener._parse
+    shortener._parse = lambda text, start: parsed.append(start) or parse(text, start)
+    total = today = 0
+    for n in range(300):
+        total, today = total + draw.randrange(3), (today + draw.randrange(3)) % 100
+        other = {"coupon_code_count_info": {"total_count": 10**6, "available_count": 10**6 - n // 50}, "n": [n // 90]}
+        stock_id = draw.choice(["70", "71"])
+        text = dumped({"a": {"stock": echo(stock_id, total, today, **other)}, "stock_after": '"'})
+        assert json.loads(shortener.shorten(text)) == {
+            "a": {"stock": {"product_coupon_id": "7", "stock_id": stock_id}},
+            "stock_after": '"',
+        }
+    assert len(parsed) < 30
+
+
+def test_ids_are_never_taken_for_counters():
+    shortener = Shortener()
+    for n in range(50):
+        stock = {"padding": "x" * 100, "first": n, "stock_id": n % 7, "product_coupon_id": str(n % 3), "last": -n}
+        short = json.loads(shortener.shorten(dumped({"stock": stock})))
+        assert short == {"stock": {"product_coupon_id": str(n % 3), "stock_id": n % 7}}
+
+
+def test_each_different_echo_is_collected_whole_and_once():
+    shortener = Shortener(collect=True)
+    shortener.shorten(dumped([{"stock": echo(total=n % 2)} for n in range(6)]))
+    assert [json.loads(text) for text in shortener.collected["stock"]] == [echo(total=0), echo(total=1)]
