@@ -17,7 +17,9 @@ COMMAND = [sys.executable, "-c", "from wxcoupon_analytics.cli import app; app()"
 
 def test_the_demo_shows_the_whole_line_and_may_be_run_again(tmp_path: Path):
     for _ in range(2):
-        done = subprocess.run([*COMMAND, "demo", "--to", str(tmp_path / "demo")], capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [*COMMAND, "demo", "--to", str(tmp_path / "demo")], capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr
     said = done.stdout
     for expected in ("budget_use", "remaining_daily_quota", "state_breakdown", "PAUSED → DEACTIVATED", "Done in"):
