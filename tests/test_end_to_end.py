@@ -499,7 +499,7 @@ def test_a_stock_is_deactivated_once_with_reason_and_confirmation_and_its_coupon
 
 
 def test_a_stock_someone_else_ended_says_who_knows_why(small):
-    box, client, product_coupon_id, stock_id = small
+    _, client, product_coupon_id, stock_id = small
     client.api.deactivate_stock(
         product_coupon_id, stock_id, {"out_request_no": "by-hand", "deactivate_reason": "商品已下架"}
     )
