@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from itertools import islice
 from typing import Any
 
+from wxcoupon_analytics.errors import ValidationError, WxCouponError
 from wxcoupon_analytics.loop import BackgroundLoop
-from wxcoupon_analytics.wire.endpoints import MAX_PAGE_SIZE, Question, ask, next_page
-from wxcoupon_analytics.wire.exchange import Exchange
+from wxcoupon_analytics.wire.endpoints import ENDPOINTS, MAX_PAGE_SIZE, Endpoint
+from wxcoupon_analytics.wire.exchange import IN_FLIGHT, Answer, Exchange
+from wxcoupon_analytics.wire.questions import Question, ask, ask_upload_image, next_page
 
 Json = dict[str, Any]
 
@@ -49,6 +55,10 @@ class Api:
         """
         return self._ask("deactivate_product_coupon", {"product_coupon_id": product_coupon_id}, body=body)
 
+    def update_product_coupon(self, product_coupon_id: str, body: Mapping[str, Any]) -> Json:
+        """Change how a product coupon is shown (修改商品券). ``body``: ``out_request_no``, ``display_info``. 20 a second."""
+        return self._ask("update_product_coupon", {"product_coupon_id": product_coupon_id}, body=body)
+
     def create_stock(self, product_coupon_id: str, body: Mapping[str, Any]) -> Json:
         """Add a stock to a product coupon (添加商品券批次). ``body``: ``out_request_no`` and the stock. 20 a second."""
         return self._ask("create_stock", {"product_coupon_id": product_coupon_id}, body=body)
@@ -77,6 +87,70 @@ class Api:
         """
         return self._ask("deactivate_stock", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body)
 
+    def update_stock(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
+        """Change a stock's remark, display, notification or store scope (修改商品券指定批次). 20 a second."""
+        return self._ask("update_stock", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body)
+
+    def update_stock_budget(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
+        """Change one limit of a stock, if it is still what ``body`` says it is (修改商品券批次发放预算).
+
+        ``body``: ``out_request_no``, ``update_mode`` (``MAX_COUNT`` or ``MAX_COUNT_PER_DAY``), and for that limit
+        ``current_…`` and ``target_…`` (coupons). 20 a second.
+        """
+        return self._ask(
+            "update_stock_budget", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body
+        )
+
+    def upload_coupon_codes(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
+        """Put codes into an UPLOAD stock's pool (预上传券Code). ``body``: ``out_request_no``, ``code_list``. 20 a second.
+
+        The answer says which codes were taken, which were there already, which stood twice and which failed.
+        """
+        return self._ask(
+            "upload_coupon_codes", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body
+        )
+
+    def associate_stores(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
+        """Make a stock usable in stores (批次关联门店). ``body``: ``store_list`` of ``store_id``. 20 a second."""
+        return self._ask("associate_stores", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body)
+
+    def list_associated_stores(
+        self, product_coupon_id: str, stock_id: str, *, page_size: int = MAX_PAGE_SIZE
+    ) -> Iterator[Json]:
+        """Give the stores a stock is usable in, over all pages (查询批次关联门店列表). 20 pages a second."""
+        path = {"product_coupon_id": product_coupon_id, "stock_id": stock_id}
+        return self._items("list_associated_stores", path, {"page_size": page_size})
+
+    def disassociate_stores(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
+        """Take stores away from a stock (批次取消关联门店). ``body``: ``store_list`` of ``store_id``. 20 a second."""
+        return self._ask(
+            "disassociate_stores", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body
+        )
+
+    def create_stock_bundle(self, product_coupon_id: str, body: Mapping[str, Any]) -> Json:
+        """Add a bundle of stocks, one a step, to a progressive product coupon (添加商品券批次组). 20 a second."""
+        return self._ask("create_stock_bundle", {"product_coupon_id": product_coupon_id}, body=body)
+
+    def update_stock_bundle(self, product_coupon_id: str, stock_bundle_id: str, body: Mapping[str, Any]) -> Json:
+        """Change all stocks of a bundle (修改商品券批次组). ``body`` as :meth:`update_stock`. 20 a second."""
+        path = {"product_coupon_id": product_coupon_id, "stock_bundle_id": stock_bundle_id}
+        return self._ask("update_stock_bundle", path, body=body)
+
+    def update_stock_bundle_budget(self, product_coupon_id: str, stock_bundle_id: str, body: Mapping[str, Any]) -> Json:
+        """Change one limit of a bundle (修改商品券批次组发放预算). ``body`` as :meth:`update_stock_budget`. 20 a second."""
+        path = {"product_coupon_id": product_coupon_id, "stock_bundle_id": stock_bundle_id}
+        return self._ask("update_stock_bundle_budget", path, body=body)
+
+    def associate_bundle_stores(self, product_coupon_id: str, stock_bundle_id: str, body: Mapping[str, Any]) -> Json:
+        """Make a bundle usable in stores (批次组批量关联门店). ``body`` as :meth:`associate_stores`. 20 a second."""
+        path = {"product_coupon_id": product_coupon_id, "stock_bundle_id": stock_bundle_id}
+        return self._ask("associate_bundle_stores", path, body=body)
+
+    def disassociate_bundle_stores(self, product_coupon_id: str, stock_bundle_id: str, body: Mapping[str, Any]) -> Json:
+        """Take stores away from a bundle (批次组批量取消关联门店). ``body`` as :meth:`associate_stores`. 20 a second."""
+        path = {"product_coupon_id": product_coupon_id, "stock_bundle_id": stock_bundle_id}
+        return self._ask("disassociate_bundle_stores", path, body=body)
+
     def send_coupon(self, openid: str, body: Mapping[str, Any]) -> Json:
         """Send one coupon to one user (向用户发放商品券); it is born CONFIRMING.
 
@@ -84,6 +158,13 @@ class Api:
         as needed ``coupon_code``, ``attach``, ``coupon_tag_info``. 500 a second.
         """
         return self._ask("send_coupon", {"openid": openid}, body=body)
+
+    def pre_send_coupon(self, openid: str, body: Mapping[str, Any]) -> Json:
+        """Prepare a coupon that the user then takes in a mini program (向用户预发放商品券); gives its ``token``.
+
+        ``body`` as :meth:`send_coupon`, without ``coupon_tag_info``. 500 a second.
+        """
+        return self._ask("pre_send_coupon", {"openid": openid}, body=body)
 
     def list_user_coupons(
         self,
@@ -137,6 +218,116 @@ class Api:
         """Take a redemption back: USED becomes EFFECTIVE again (退券). ``body``: as :meth:`confirm_coupon`."""
         return self._ask("return_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
 
+    def send_coupon_bundle(self, openid: str, body: Mapping[str, Any]) -> Json:
+        """Send a bundle: one call, several tied coupons (向用户发放商品券批次组).
+
+        ``body``: ``product_coupon_id``, ``stock_bundle_id``, ``appid``, ``send_request_no``, and as needed ``attach``,
+        ``coupon_tag_info``. 500 a second.
+        """
+        return self._ask("send_coupon_bundle", {"openid": openid}, body=body)
+
+    def pre_send_coupon_bundle(self, openid: str, body: Mapping[str, Any]) -> Json:
+        """Prepare a bundle that the user then takes in a mini program (向用户预发放商品券批次组). Partners only."""
+        return self._ask("pre_send_coupon_bundle", {"openid": openid}, body=body)
+
+    def confirm_coupon_bundle(self, openid: str, user_coupon_bundle_id: str, body: Mapping[str, Any]) -> Json:
+        """Make the coupons of a bundle usable (确认发放用户商品券(多次优惠)).
+
+        No page of this endpoint was at hand: its path and body follow the single coupon's, unconfirmed.
+        """
+        path = {"openid": openid, "user_coupon_bundle_id": user_coupon_bundle_id}
+        return self._ask("confirm_coupon_bundle", path, body=body)
+
+    def deactivate_coupon_bundle(self, openid: str, user_coupon_bundle_id: str, body: Mapping[str, Any]) -> Json:
+        """Take a bundle from a user for good (失效用户商品券组).
+
+        ``body``: ``product_coupon_id``, ``stock_bundle_id``, ``appid``, ``out_request_no``, ``deactivate_reason``.
+        """
+        path = {"openid": openid, "user_coupon_bundle_id": user_coupon_bundle_id}
+        return self._ask("deactivate_coupon_bundle", path, body=body)
+
+    def set_notify_config(self, body: Mapping[str, Any]) -> Json:
+        """Say where notifications go (设置商品券事件通知地址). ``body``: ``notify_url``. 20 a second."""
+        return self._ask("set_notify_config", {}, body=body)
+
+    def get_notify_config(self) -> Json:
+        """Ask where notifications go (获取商品券事件通知地址). 20 a second."""
+        return self._ask("get_notify_config", {})
+
+    def upload_image(self, filename: str, content: bytes) -> str:
+        """Upload an image and give its URL (图片上传): .jpg, .jpeg, .png or .bmp; only such URLs may stand in a coupon."""
+        question = ask_upload_image(self._exchange.credentials, filename, content)
+        return str(self._loop.run(self._exchange.answer, question).document["image_url"])
+
+    def map(self, name: str, calls: Iterable[Sequence[Any]], *, in_flight: int = IN_FLIGHT) -> Iterator[Any]:
+        """Make many calls of one method at once, up to the rate limit.
+
+        Lazy: calls are taken from ``calls`` as earlier ones are answered, at most ``in_flight`` ahead of what was
+        yielded. Abandoning the iterator, or an interrupt, cancels what is under way; a write that was under way may have
+        happened, so make the same call with the same request number again.
+
+        Parameters
+        ----------
+        name : str
+            A method of this class that takes ids and a body or an id: ``"send_coupon"``, ``"get_stock"``, ….
+        calls : iterable of tuple
+            The positional arguments of each call. A write carries its request number in its body.
+        in_flight : int
+
+        Yields
+        ------
+        dict, or WxCouponError
+            For each call, in order, its answer or the error in its place.
+
+        Raises
+        ------
+        ValidationError
+            There is no such method, or it is one that gives pages.
+
+        Examples
+        --------
+        >>> import wxcoupon_analytics as wx
+        >>> with wx.Sandbox(seed=7) as box, box.client() as client:
+        ...     calls = [("1000000013",), ("no-such-coupon",)]
+        ...     first, second = client.api.map("get_product_coupon", calls)
+        >>> first["display_info"]["name"], type(second).__name__
+        ('全场满100减20', 'NotFoundError')
+        """
+        endpoint = ENDPOINTS.get(name)
+        if endpoint is None or endpoint.items or name == "upload_image":
+            fitting = ", ".join(e.name for e in ENDPOINTS.values() if not e.items and e.name != "upload_image")
+            raise ValidationError(f"map takes one of {fitting}; not {name!r}")
+        return self._each_answer(endpoint, iter(calls), in_flight)
+
+    def _each_answer(self, endpoint: Endpoint, calls: Iterator[Sequence[Any]], in_flight: int) -> Iterator[Any]:
+        window: deque[Future[Answer] | WxCouponError] = deque()
+        try:
+            while True:
+                for call in islice(calls, in_flight - len(window)):
+                    try:
+                        window.append(self._loop.start(self._exchange.answer, self._question(endpoint, call)))
+                    except ValidationError as error:
+                        window.append(error)
+                if not window:
+                    return
+                first = window.popleft()
+                try:
+                    yield first if isinstance(first, WxCouponError) else first.result().document
+                except WxCouponError as error:
+                    yield error
+        finally:
+            self._loop.cancel(future for future in window if isinstance(future, Future))
+
+    def _question(self, endpoint: Endpoint, call: Sequence[Any]) -> Question:
+        """Lay positional arguments out as the method would: the ids of the path, then a write's body."""
+        ids = re.findall(r"{(\w+)}", endpoint.path)
+        writes = endpoint.method != "GET"
+        if isinstance(call, str | Mapping) or len(call) != len(ids) + writes:
+            wanted = ", ".join([*ids, "body"] if writes else ids)
+            raise ValidationError(f"each call of {endpoint.name} is a tuple ({wanted})")
+        body = call[-1] if writes else None
+        return ask(self._exchange.credentials, endpoint.name, dict(zip(ids, call, strict=False)), body=body)
+
     def _ask(
         self,
         name: str,
@@ -146,7 +337,7 @@ class Api:
         body: Mapping[str, Any] | None = None,
     ) -> Json:
         question = ask(self._exchange.credentials, name, path, query=query, body=body)
-        return self._loop.run(self._exchange.answer, question).json()
+        return self._loop.run(self._exchange.answer, question).document
 
     def _items(self, name: str, path: Mapping[str, str], query: Mapping[str, str | int | None]) -> Iterator[Json]:
         # Built here, not in the generator: bad arguments must raise where they are given, not at the first next().
@@ -155,6 +346,6 @@ class Api:
     def _each_item(self, question: Question | None) -> Iterator[Json]:
         seen: set[str] = set()
         while question:
-            page = self._loop.run(self._exchange.answer, question).json()
+            page = self._loop.run(self._exchange.answer, question).document
             yield from page.get(question.endpoint.items or "") or []
             question = next_page(question, page, seen)

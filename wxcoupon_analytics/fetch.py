@@ -14,14 +14,12 @@ from wxcoupon_analytics.entities.flatten import Page, flatten_pages, to_frame
 from wxcoupon_analytics.errors import ValidationError, VerificationError
 from wxcoupon_analytics.loop import BackgroundLoop, map_bounded
 from wxcoupon_analytics.progress import bar
-from wxcoupon_analytics.wire.endpoints import MAX_PAGE_SIZE, Question, ask
-from wxcoupon_analytics.wire.exchange import Answer, Exchange
+from wxcoupon_analytics.wire.endpoints import MAX_PAGE_SIZE
+from wxcoupon_analytics.wire.exchange import IN_FLIGHT, Answer, Exchange
+from wxcoupon_analytics.wire.questions import Question, ask
 
 if TYPE_CHECKING:
     from wxcoupon_analytics.snapshots import SnapshotStore
-
-# Enough to keep 500 requests a second going at 100 ms each; the limiters do the rest.
-IN_FLIGHT = 64
 
 
 class Fetch:

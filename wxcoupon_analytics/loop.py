@@ -44,22 +44,31 @@ class BackgroundLoop:
         """Have something awaited in the loop before it ends."""
         self._cleanups.append(cleanup)
 
+    def start(self, work: Callable[..., Coroutine[Any, Any, T]], *args: object) -> Future[T]:
+        """Start ``work(*args)`` in the loop and give its future."""
+        if self.closed:
+            raise RuntimeError("this client is closed: connect again")
+        return self._portal.start_task_soon(work, *args)
+
+    def cancel(self, futures: Iterable[Future[Any]]) -> None:
+        """Cancel what is still running, and give it a moment to end."""
+        running = [future for future in futures if not future.done()]
+        for future in running:
+            future.cancel()
+        wait(running, timeout=CANCEL_SECONDS)
+
     def run(self, work: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
         """Run ``work(*args)`` in the loop and give its result.
 
         On KeyboardInterrupt the work is cancelled, given a moment to end, and the interrupt raised again.
         """
-        if self.closed:
-            raise RuntimeError("this client is closed: connect again")
-        future: Future[T] = self._portal.start_task_soon(work, *args)
+        future = self.start(work, *args)
         try:
             return future.result()
         except CancelledError:
             raise RuntimeError("the client was closed while this call was running") from None
         except BaseException:
-            if not future.done():
-                future.cancel()
-                wait([future], timeout=CANCEL_SECONDS)
+            self.cancel([future])
             raise
 
     @property

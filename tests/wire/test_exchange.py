@@ -91,6 +91,13 @@ def client(platform: Platform) -> Iterator[wx.Client]:
 
 
 STOCK = {"product_coupon_id": "1", "stock_id": "2", "state": "SENDING"}
+SENT = {
+    "send_request_no": "number_1",
+    "coupon_code": "C",
+    "coupon_state": "CONFIRMING",
+    "product_coupon": {"product_coupon_id": "1"},
+    "stock": {"stock_id": "2"},
+}
 SEND = {"product_coupon_id": "1", "stock_id": "2", "appid": "wx1", "send_request_no": "number_1"}
 
 
@@ -102,7 +109,7 @@ def test_a_failing_platform_is_asked_again_each_time_with_a_new_signature(platfo
 
 
 def test_a_write_is_repeated_with_the_very_same_bytes(platform: Platform, client: wx.Client):
-    answer = {"send_request_no": "number_1", "coupon_code": "C"}
+    answer = SENT
     platform.replies = [hang_up, refusal(500), platform.ok(answer)]
     assert client.api.send_coupon("o1", SEND) == answer
     assert len(platform.seen) == 3
@@ -120,15 +127,31 @@ def test_patience_ends_and_the_error_says_whether_the_write_may_have_happened(pl
     assert not caught.value.maybe_executed, "a read changes nothing"
 
 
-def test_a_refusal_after_an_attempt_that_may_have_succeeded_is_not_called_final(platform: Platform, client: wx.Client):
-    platform.replies = [hang_up, refusal(400, "INVALID_REQUEST")]
+def test_a_refusal_after_an_attempt_that_may_have_succeeded_is_checked_by_asking(platform: Platform, client: wx.Client):
+    limit = refusal(400, "INVALID_REQUEST")
+    # It had happened: the user's list shows the request number.
+    platform.replies = [hang_up, limit, platform.ok({"total_count": 1, "user_coupon_list": [SENT]})]
+    assert client.api.send_coupon("o1", SEND) == SENT
+    assert platform.seen[-1][0].endswith("/users/o1/coupons?appid=wx1&product_coupon_id=1&stock_id=2&page_size=50")
+    # It had not: the refusal stands, and is final.
+    other = {**SENT, "send_request_no": "number_2"}
+    platform.replies = [hang_up, limit, platform.ok({"total_count": 1, "user_coupon_list": [other]})]
+    with pytest.raises(wx.ApiError) as caught:
+        client.api.send_coupon("o1", SEND)
+    assert not caught.value.maybe_executed
+    # It cannot be seen.
+    platform.replies = [hang_up, limit, limit]
     with pytest.raises(wx.ApiError) as caught:
         client.api.send_coupon("o1", SEND)
     assert caught.value.maybe_executed
+
+
+def test_a_plain_refusal_is_final_at_once(platform: Platform, client: wx.Client):
     platform.replies = [refusal(400, "INVALID_REQUEST")]
     with pytest.raises(wx.ApiError) as caught:
         client.api.send_coupon("o1", SEND)
     assert not caught.value.maybe_executed
+    assert len(platform.seen) == 1
 
 
 def test_nothing_listening_is_certain_not_to_have_executed():
@@ -189,7 +212,7 @@ def test_an_answer_of_neither_kind_is_a_transport_error_with_status_and_excerpt(
 
 def test_a_signed_answer_about_something_else_is_refused(platform: Platform, client: wx.Client):
     platform.replies = [platform.ok({**STOCK, "stock_id": "3"})]
-    with pytest.raises(wx.VerificationError, match="another stock_id than asked for"):
+    with pytest.raises(wx.VerificationError, match="not about the stock_id asked for"):
         client.api.get_stock("1", "2")
     platform.replies = [platform.ok({"stock_list": [{**STOCK, "product_coupon_id": "9"}], "total_count": 1})]
     with pytest.raises(wx.VerificationError, match="rows of another product_coupon_id"):

@@ -1,6 +1,6 @@
 """What the product-coupon API says, field by field: the one place that names API fields.
 
-Three trees, written as the API nests them. Each line is a name, the API's own Chinese label and, for numbers, the unit.
+Four trees, written as the API nests them. Each line is a name, the API's own Chinese label and, for numbers, the unit.
 They are the union of both flavours and both generations of multi-use coupons, because live accounts answer with
 either: ``sequential_*`` (one coupon used in rounds) and ``progressive_bundle_*`` (several coupons tied together).
 
@@ -8,7 +8,8 @@ A field the API grows belongs here and nowhere else; until it is here, it is kep
 
 Sources: the partner pages' response fields (``GET product-coupons/{product_coupon_id}``, ``…/stocks``,
 ``users/{openid}/coupons`` and ``…/confirm``) and the types of the official brand samples (``ProductCouponEntity``,
-``StockEntity``, ``StockEntityInBundle``, ``UserProductCouponEntity``).
+``StockEntity``, ``StockEntityInBundle``, ``UserProductCouponEntity``); for notifications, the partner's page
+https://pay.weixin.qq.com/doc/v3/partner/4016435717.
 """
 
 from __future__ import annotations
@@ -329,4 +330,25 @@ USER_COUPON = (
     # Echoes of the coupon's stock and product coupon: only what identifies them is the coupon's own.
     group("product_coupon", "商品券信息", text("product_coupon_id", "商品券ID")),
     group("stock", "批次信息", text("product_coupon_id", "商品券ID"), text("stock_id", "批次ID")),
+)
+
+# What a notification (商品券回调通知) says: its envelope, whom it is about, and of the coupon whatever it carries. The page
+# of the SEND notification has all ids flat, beside the coupon's own fields; others may nest as queries answer.
+USER_COUPON_EVENT = (
+    text("event_id", "通知ID"),
+    text("event_type", "通知类型"),
+    text("event", "事件"),
+    time("event_time", "通知创建时间"),
+    text("brand_id", "品牌ID"),
+    text("openid", "用户OpenID"),
+    text("appid", "AppID"),
+    text("stock_id", "批次ID"),
+    text("product_coupon_id", "商品券ID"),
+    *(field for field in USER_COUPON if field.name not in {"brand_id", "product_coupon", "stock"}),
+    text("stock_bundle_id", "批次组ID"),
+    text("user_coupon_bundle_id", "用户券组ID"),
+    text("unionid", "用户UnionID"),
+    text("country_code", "领券手机国际区号"),
+    text("phone_number", "领券手机号"),
+    text("summary", "回调摘要"),
 )

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wxcoupon_analytics.entities.fields import PRODUCT_COUPON, STOCK, USER_COUPON, Field
+from wxcoupon_analytics.entities.fields import PRODUCT_COUPON, STOCK, USER_COUPON, USER_COUPON_EVENT, Field
 from wxcoupon_analytics.errors import SnapshotError, ValidationError
 
 TIMEZONE: Final = "Asia/Shanghai"
@@ -73,7 +73,7 @@ class Entity:
     Attributes
     ----------
     name : str
-        ``product_coupons``, ``stocks`` or ``user_coupons``.
+        ``product_coupons``, ``stocks``, ``user_coupons`` or ``user_coupon_events``.
     key : tuple of str
         The columns that identify a row.
     fields : tuple of Field
@@ -203,6 +203,28 @@ ENTITIES: Final[Mapping[str, Entity]] = {
     )
 }
 
+# A frame like the others, but of what the platform tells unasked: no endpoint answers with it, so it stands apart.
+_FROM_ENVELOPE: Final = {
+    "event_id": "id",
+    "event_type": "event_type",
+    "event": "event_type, without its PRODUCT_COUPON. or PRODUCT_COUPON_SP.",
+    "event_time": "create_time",
+    "summary": "summary",
+}
+EVENTS: Final = Entity(
+    "user_coupon_events",
+    ("event_id",),
+    USER_COUPON_EVENT,
+    (
+        *(
+            replace(column, source=_FROM_ENVELOPE.get(column.name, f"resource.{column.source}"))
+            for column in _columns(USER_COUPON_EVENT)
+        ),
+        *_ADDED,
+    ),
+    page_field="user_coupon_event_list",
+)
+
 
 def lookup(entity: str) -> Entity:
     """Find an entity by name.
@@ -217,9 +239,9 @@ def lookup(entity: str) -> Entity:
     >>> lookup("stocks").key
     ('brand_id', 'product_coupon_id', 'stock_id')
     """
-    found = ENTITIES.get(entity)
+    found = EVENTS if entity == EVENTS.name else ENTITIES.get(entity)
     if found is None:
-        raise ValidationError(f"no entity {entity!r}: there are {', '.join(ENTITIES)}")
+        raise ValidationError(f"no entity {entity!r}: there are {', '.join(ENTITIES)} and {EVENTS.name}")
     return found
 
 
@@ -229,7 +251,7 @@ def describe(entity: str) -> pd.DataFrame:
     Parameters
     ----------
     entity : str
-        ``product_coupons``, ``stocks`` or ``user_coupons``.
+        ``product_coupons``, ``stocks``, ``user_coupons`` or ``user_coupon_events``.
 
     Returns
     -------
@@ -337,7 +359,7 @@ def frame_from_rows(entity: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFr
     Parameters
     ----------
     entity : str
-        ``product_coupons``, ``stocks`` or ``user_coupons``.
+        ``product_coupons``, ``stocks``, ``user_coupons`` or ``user_coupon_events``.
     rows : iterable of mapping
         Keys are column names; what is absent is null. Times, also inside lists, are aware datetimes or RFC 3339 text
         with an offset. ``fetched_day`` follows from ``fetched_at`` when it is not given.

@@ -6,23 +6,22 @@ same body). Every error says in ``maybe_executed`` whether the write may have ha
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
-import anyio
 import httpx
 import tenacity
-from aiolimiter import AsyncLimiter
 
 from wxcoupon_analytics.credentials import Credentials
 from wxcoupon_analytics.errors import (
     ApiError,
+    AuthenticationError,
     RateLimitError,
     ServerError,
     TransportError,
@@ -30,39 +29,31 @@ from wxcoupon_analytics.errors import (
     WxCouponError,
     api_error,
 )
-from wxcoupon_analytics.wire import redaction
-from wxcoupon_analytics.wire.endpoints import Endpoint, Question, mismatch, next_page
-from wxcoupon_analytics.wire.signing import WechatpayAuth, signed_at
+from wxcoupon_analytics.wire.endpoints import Endpoint
+from wxcoupon_analytics.wire.pacing import Pace
+from wxcoupon_analytics.wire.questions import Question, ask_for_proof, mismatch, next_page, shows
+from wxcoupon_analytics.wire.signing import WechatpayAuth, explain_refused_signature, signed_at
 
 log = logging.getLogger(__name__)
 
+# Enough to keep 500 requests a second going at 100 ms each; the pace does the rest.
+IN_FLIGHT = 64
 ATTEMPTS = 5
 PATIENCE_SECONDS = 60.0
 HOST_REST_SECONDS = 30.0
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_TIMEOUTS = (httpx.TimeoutException, TimeoutError)
 # Full jitter, over a floor: many notebooks that were refused together must not come back together.
 _wait = tenacity.wait_fixed(0.1) + tenacity.wait_random_exponential(multiplier=0.3, max=8)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A verified success: its exact bytes, and the platform's clock when it was signed."""
+    """A verified success: its exact bytes, what they say, and the platform's clock when it was signed."""
 
     content: bytes
+    document: dict[str, Any]
     signed_at: datetime
-    request_id: str | None
-
-    def json(self) -> dict[str, Any]:
-        """Parse the body, which must be a JSON object (an empty one is an empty object)."""
-        if not self.content:
-            return {}
-        try:
-            parsed = json.loads(self.content)
-        except (ValueError, UnicodeDecodeError):
-            parsed = None
-        if not isinstance(parsed, dict):
-            raise TransportError(f"a verified answer that is not a JSON object: {_excerpt(self.content)}")
-        return parsed
 
 
 @dataclass
@@ -75,8 +66,10 @@ class _Host:
 class _Progress:
     """What the attempts at one question have shown so far."""
 
+    attempts: int = 0
     maybe_executed: bool = False
-    retry_after: float | None = None
+    maybe_running: bool = False
+    retry_after: float = 0.0
 
 
 class Exchange:
@@ -92,6 +85,7 @@ class Exchange:
     rate : float, optional
         Requests a second for every endpoint, instead of the documented limits.
     transport : httpx.AsyncBaseTransport
+    user_agent : str
     """
 
     def __init__(
@@ -107,26 +101,22 @@ class Exchange:
         self.credentials = credentials
         self._hosts = [_Host(url.rstrip("/")) for url in hosts]
         self._rate = rate
-        self._limiters: dict[str, AsyncLimiter] = {}
+        self._paces: dict[str, Pace] = {}
         self._timeout = timeout
-        redaction.tame_httpx_log()
-        self._http = httpx.AsyncClient(
-            transport=transport,
-            auth=WechatpayAuth(credentials),
-            timeout=httpx.Timeout(timeout),
-            trust_env=False,
-            follow_redirects=False,
-            # httpx keeps cookies by itself; a signed API has no use for them.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            headers={"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": user_agent},
-        )
+        self._extensions = {"timeout": httpx.Timeout(timeout).as_dict()}
+        self._transport = transport
+        self._auth = WechatpayAuth(credentials)
+        self._headers = (("Accept", "application/json"), ("Accept-Encoding", "gzip"), ("User-Agent", user_agent))
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def answer(self, question: Question) -> Answer:
         """Ask until there is an answer, a refusal that repeating cannot change, or patience ends.
+
+        A refusal that follows an attempt which may have succeeded is not believed: the platform is asked whether the
+        write happened.
 
         Raises
         ------
@@ -138,21 +128,15 @@ class Exchange:
             No usable answer came.
         """
         progress = _Progress()
-        attempts = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(PATIENCE_SECONDS),
-            wait=lambda state: max(_wait(state), progress.retry_after or 0.0),
-            retry=tenacity.retry_if_exception(_worth_repeating),
-            sleep=anyio.sleep,
-            reraise=True,
-        )
         try:
-            async for attempt in attempts:
-                with attempt:
-                    return await self._attempt(question, progress)
+            return await self._ask(question, progress)
         except WxCouponError as error:
             error.maybe_executed = progress.maybe_executed and question.is_write
+            if error.maybe_executed and isinstance(error, ApiError) and not _worth_repeating(error):
+                read = ask_for_proof(self.credentials, question)
+                if read is not None:
+                    return await self._proof(question, read, error, progress)
             raise
-        raise AssertionError("tenacity either returns or raises")
 
     async def pages(self, question: Question) -> list[Answer]:
         """Ask for every page of a list."""
@@ -161,83 +145,152 @@ class Exchange:
         here: Question | None = question
         while here:
             answers.append(answer := await self.answer(here))
-            here = next_page(here, answer.json(), seen)
+            here = next_page(here, answer.document, seen)
         return answers
 
-    def _limiter(self, endpoint: Endpoint) -> AsyncLimiter:
-        """The endpoint's own limiter: a leaky bucket of a twentieth of a second, so that no window of one second is overrun."""
-        if endpoint.name not in self._limiters:
-            rate = self._rate or endpoint.rate
-            burst = max(1.0, rate / 20)
-            self._limiters[endpoint.name] = AsyncLimiter(burst, burst / rate)
-        return self._limiters[endpoint.name]
+    async def _ask(self, question: Question, progress: _Progress) -> Answer:
+        try:
+            return await self._attempt(question, progress)  # nearly always enough, and tenacity is not free
+        except WxCouponError as error:
+            if not _worth_repeating(error):
+                raise
+            first = error
+        repeats = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_before_delay(PATIENCE_SECONDS),
+            wait=lambda state: max(_wait(state), progress.retry_after),
+            retry=tenacity.retry_if_exception(_worth_repeating),
+            sleep=asyncio.sleep,
+            reraise=True,
+        )
+        async for repeat in repeats:
+            with repeat:
+                if repeat.retry_state.attempt_number == 1:
+                    raise first
+                return await self._attempt(question, progress)
+        raise AssertionError("tenacity either returns or raises")
+
+    async def _proof(self, question: Question, read: Question, refused: ApiError, progress: _Progress) -> Answer:
+        """Look whether a write happened before it was refused, by its request number; raise the refusal if it did not."""
+        try:
+            answers = await self.pages(read) if read.endpoint.items else [await self.answer(read)]
+        except WxCouponError as error:
+            log.warning("%s: whether it happened could not be seen: %s", question.endpoint.name, type(error).__name__)
+            raise refused from error
+        for answer in answers:
+            for entity in (
+                (answer.document.get(read.endpoint.items) or []) if read.endpoint.items else [answer.document]
+            ):
+                if shows(question, entity):
+                    return Answer(json.dumps(entity, ensure_ascii=False).encode(), entity, answer.signed_at)
+        # It did not happen and will not, unless an attempt that timed out is still being worked on.
+        refused.maybe_executed = progress.maybe_running
+        raise refused
+
+    def _pace(self, endpoint: Endpoint) -> Pace:
+        if endpoint.name not in self._paces:
+            self._paces[endpoint.name] = Pace(self._rate or endpoint.rate)
+        return self._paces[endpoint.name]
 
     async def _attempt(self, question: Question, progress: _Progress) -> Answer:
-        await self._limiter(question.endpoint).acquire()
-        host = next((h for h in self._hosts if h.down_until <= time.monotonic()), self._hosts[0])
-        progress.retry_after = None
-        name = question.endpoint.name
-        headers = {"Content-Type": "application/json"} if question.body else {}
-        request = self._http.build_request(
-            question.endpoint.method, host.url + question.target, content=question.body, headers=headers
-        )
+        name, pace = question.endpoint.name, self._pace(question.endpoint)
+        await pace.turn()
+        now = time.monotonic()
+        host = next((h for h in self._hosts if h.down_until <= now), min(self._hosts, key=lambda h: h.down_until))
+        progress.attempts += 1
+        progress.retry_after = 0.0
         try:
             # Beside the transport's own limits: an answer that drips must end as well.
-            with anyio.fail_after(self._timeout * 3):
-                response = await self._http.send(request)
+            async with asyncio.timeout(self._timeout * 3):
+                response = await self._send(host, question)
         except _NEVER_LEFT as error:
             host.down_until = time.monotonic() + HOST_REST_SECONDS
             raise TransportError(f"{name}: {host.url} cannot be reached: {error}") from None
-        except (httpx.TransportError, TimeoutError) as error:
+        except (httpx.TransportError, *_TIMEOUTS) as error:
             progress.maybe_executed = True
-            if isinstance(error, httpx.TimeoutException | TimeoutError):
+            if isinstance(error, _TIMEOUTS):
+                progress.maybe_running = True
                 host.down_until = time.monotonic() + HOST_REST_SECONDS
-            raise TransportError(
-                f"{name}: no whole answer from {host.url}: {str(error) or 'it took too long'}"
-            ) from None
+            raise TransportError(f"{name}: no whole answer from {host.url}: {error or 'it took too long'}") from None
         except VerificationError:
             progress.maybe_executed = True
             raise
         log.debug("%s: %s, Request-ID %s", name, response.status_code, response.headers.get("Request-ID"))
         if response.is_success:
-            return self._success(question, response, progress)
-        raise _refusal(name, response, progress)
+            progress.maybe_executed = True
+            return _success(question, response)
+        refusal = _refusal(name, response)
+        if response.status_code == 429:
+            pace.slow_down()
+            progress.retry_after = _retry_after(response)
+        elif response.status_code >= 500:
+            progress.maybe_executed = True
+            progress.retry_after = _retry_after(response)
+        elif isinstance(refusal, AuthenticationError) and refusal.code == "SIGN_ERROR":
+            refusal.hint = explain_refused_signature(response)
+        raise refusal
 
-    def _success(self, question: Question, response: httpx.Response, progress: _Progress) -> Answer:
-        answer = Answer(response.content, signed_at(response.headers), response.headers.get("Request-ID"))
-        progress.maybe_executed = True
-        # List pages stay bytes for Arrow; their rows are held against the question once they are columns.
-        if question.expected and (wrong := mismatch(question, answer.json())):
-            raise VerificationError(
-                f"{question.endpoint.name}: a signed answer about another {wrong} than asked for: it belongs to another request"
-            )
-        return answer
+    async def _send(self, host: _Host, question: Question) -> httpx.Response:
+        """Sign, send, verify: what ``httpx.AsyncClient`` does, without its cookies, its redirects and its log of every URL."""
+        headers = [*self._headers, ("Content-Type", question.content_type)] if question.body else [*self._headers]
+        extensions: dict[str, Any] = self._extensions
+        if question.signed is not None:
+            extensions = {**extensions, "wechatpay_signed_part": question.signed}
+        request = httpx.Request(
+            question.endpoint.method,
+            host.url + question.target,
+            headers=headers,
+            content=question.body,
+            extensions=extensions,
+        )
+        flow = self._auth.async_auth_flow(request)
+        response = await self._transport.handle_async_request(await anext(flow))
+        response.request = request
+        try:
+            await flow.asend(response)
+        except StopAsyncIteration:
+            return response
+        raise AssertionError("signing is one request and one answer")
 
 
-def _refusal(name: str, response: httpx.Response, progress: _Progress) -> WxCouponError:
+def _success(question: Question, response: httpx.Response) -> Answer:
+    name, content = question.endpoint.name, response.content
+    document = _json(content) if content else {}
+    if document is None:
+        raise TransportError(f"{name}: a verified answer that is not a JSON object: {_excerpt(content)}")
+    # The rows of a list are held against the question once they are columns.
+    if wrong := mismatch(question, document):
+        raise VerificationError(
+            f"{name}: a signed answer that is not about the {wrong} asked for: it belongs to another request"
+        )
+    return Answer(content, document, signed_at(response.headers))
+
+
+def _refusal(name: str, response: httpx.Response) -> WxCouponError:
     """Read a 3xx, 4xx or 5xx answer."""
     status, request_id = response.status_code, response.headers.get("Request-ID")
-    retry_after = response.headers.get("Retry-After", "")
-    if retry_after.isascii() and retry_after.isdigit():
-        progress.retry_after = min(float(retry_after), PATIENCE_SECONDS)
-    if status >= 500:
-        progress.maybe_executed = True
-    try:
-        body = json.loads(response.content)
-    except (ValueError, UnicodeDecodeError):
-        body = None
-    if not (isinstance(body, Mapping) and isinstance(body.get("code"), str)):
+    body = _json(response.content) or {}
+    if not isinstance(body.get("code"), str):
         if status == 429 or status >= 500:
             return api_error(status, "NOT_JSON", _excerpt(response.content), request_id=request_id)
         return TransportError(f"{name}: HTTP {status}, not the API's own answer: {_excerpt(response.content)}")
-    return api_error(
-        status,
-        body["code"],
-        str(body.get("message", "")),
-        detail=body.get("detail"),
-        request_id=request_id,
-        signed=bool(response.extensions.get("wechatpay_signed")),
-    )
+    signed = bool(response.extensions.get("wechatpay_signed"))
+    message, detail = str(body.get("message", "")), body.get("detail")
+    return api_error(status, body["code"], message, detail=detail, request_id=request_id, signed=signed)
+
+
+def _json(content: bytes) -> dict[str, Any] | None:
+    """Parse a body that must be a JSON object."""
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds to wait by the answer's own word; dates, which the platform does not send, are not read."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() else 0.0
 
 
 def _worth_repeating(error: BaseException) -> bool:

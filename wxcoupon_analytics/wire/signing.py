@@ -120,6 +120,40 @@ def verify(credentials: Credentials, headers: httpx.Headers, body: bytes) -> Non
         ) from None
 
 
+def explain_refused_signature(response: httpx.Response) -> str:
+    """Say why a signature may have been refused: the platform echoes what it saw, which is held against what we signed."""
+    request = response.request
+    target, part = request.url.raw_path.decode("ascii"), signed_part(request)
+    header = request.headers["Authorization"]
+    timestamp, nonce = (header.partition(f'{name}="')[2].partition('"')[0] for name in ("timestamp", "nonce_str"))
+    message = f"{request.method}\n{target}\n{timestamp}\n{nonce}\n".encode() + part + b"\n"
+    try:
+        seen = response.json()["detail"]["sign_information"]
+        method, url, length = str(seen["method"]), str(seen["url"]), int(seen["sign_message_length"])
+    except (ValueError, TypeError, KeyError):
+        return (
+            "the platform did not say what it saw: check that serial_no is the certificate's whose private key signs, that "
+            "it belongs to this brand or merchant, and this machine's clock"
+        )
+    if method != request.method:
+        return f"the platform saw the method {method}, we signed {request.method}: something between rewrites requests"
+    if url != target:
+        at = next((i for i, (a, b) in enumerate(zip(url, target, strict=False)) if a != b), min(len(url), len(target)))
+        return (
+            f"the platform saw another path or query than we signed: they part at character {at} of {len(target)} "
+            f"({url[at : at + 12]!r} there, {target[at : at + 12]!r} here): something between rewrites URLs"
+        )
+    if length != len(message):
+        return (
+            f"the platform saw a message of {length} bytes to sign, ours has {len(message)}: something between rewrites "
+            "the body or the Authorization header"
+        )
+    return (
+        "the platform saw the very message we signed, so the key is wrong: private_key is not the one of certificate "
+        "serial_no, or that certificate belongs to another brand or merchant"
+    )
+
+
 def signed_at(headers: httpx.Headers) -> datetime:
     """The platform's own clock at a verified answer."""
     return datetime.fromtimestamp(int(headers["Wechatpay-Timestamp"]), UTC)
