@@ -42,26 +42,26 @@ class Api:
         ``body`` needs ``out_request_no`` (6–40 of ``[0-9A-Za-z_-]``), ``scope``, ``type``, ``usage_mode``,
         ``display_info`` and ``stock``. 20 a second.
         """
-        return self._ask("create_product_coupon", {}, body=body)
+        return self.call("create_product_coupon", {}, body=body)
 
     def get_product_coupon(self, product_coupon_id: str) -> Json:
         """Fetch a product coupon without its stocks (查询商品券). 20 a second."""
-        return self._ask("get_product_coupon", {"product_coupon_id": product_coupon_id})
+        return self.call("get_product_coupon", {"product_coupon_id": product_coupon_id})
 
     def deactivate_product_coupon(self, product_coupon_id: str, body: Mapping[str, Any]) -> Json:
         """End a product coupon and all its stocks for good (失效商品券).
 
         ``body``: ``out_request_no``, ``deactivate_reason`` (at most 150 characters). 20 a second.
         """
-        return self._ask("deactivate_product_coupon", {"product_coupon_id": product_coupon_id}, body=body)
+        return self.call("deactivate_product_coupon", {"product_coupon_id": product_coupon_id}, body=body)
 
     def update_product_coupon(self, product_coupon_id: str, body: Mapping[str, Any]) -> Json:
         """Change how a product coupon is shown (修改商品券). ``body``: ``out_request_no``, ``display_info``. 20 a second."""
-        return self._ask("update_product_coupon", {"product_coupon_id": product_coupon_id}, body=body)
+        return self.call("update_product_coupon", {"product_coupon_id": product_coupon_id}, body=body)
 
     def create_stock(self, product_coupon_id: str, body: Mapping[str, Any]) -> Json:
         """Add a stock to a product coupon (添加商品券批次). ``body``: ``out_request_no`` and the stock. 20 a second."""
-        return self._ask("create_stock", {"product_coupon_id": product_coupon_id}, body=body)
+        return self.call("create_stock", {"product_coupon_id": product_coupon_id}, body=body)
 
     def list_stocks(
         self,
@@ -77,7 +77,7 @@ class Api:
 
     def get_stock(self, product_coupon_id: str, stock_id: str) -> Json:
         """Fetch one stock with its counters (查询商品券指定批次). 20 a second."""
-        return self._ask("get_stock", {"product_coupon_id": product_coupon_id, "stock_id": stock_id})
+        return self.call("get_stock", {"product_coupon_id": product_coupon_id, "stock_id": stock_id})
 
     def deactivate_stock(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
         """End a stock for good; coupons already sent stay valid (失效商品券批次).
@@ -85,11 +85,11 @@ class Api:
         ``body``: ``out_request_no``, ``deactivate_reason`` (at most 150 characters). The stock must be SENDING or
         PAUSED. 20 a second.
         """
-        return self._ask("deactivate_stock", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body)
+        return self.call("deactivate_stock", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body)
 
     def update_stock(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
         """Change a stock's remark, display, notification or store scope (修改商品券指定批次). 20 a second."""
-        return self._ask("update_stock", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body)
+        return self.call("update_stock", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body)
 
     def update_stock_budget(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
         """Change one limit of a stock, if it is still what ``body`` says it is (修改商品券批次发放预算).
@@ -97,7 +97,7 @@ class Api:
         ``body``: ``out_request_no``, ``update_mode`` (``MAX_COUNT`` or ``MAX_COUNT_PER_DAY``), and for that limit
         ``current_…`` and ``target_…`` (coupons). 20 a second.
         """
-        return self._ask(
+        return self.call(
             "update_stock_budget", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body
         )
 
@@ -106,13 +106,13 @@ class Api:
 
         The answer says which codes were taken, which were there already, which stood twice and which failed.
         """
-        return self._ask(
+        return self.call(
             "upload_coupon_codes", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body
         )
 
     def associate_stores(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
         """Make a stock usable in stores (批次关联门店). ``body``: ``store_list`` of ``store_id``. 20 a second."""
-        return self._ask("associate_stores", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body)
+        return self.call("associate_stores", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body)
 
     def list_associated_stores(
         self, product_coupon_id: str, stock_id: str, *, page_size: int = MAX_PAGE_SIZE
@@ -123,33 +123,33 @@ class Api:
 
     def disassociate_stores(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
         """Take stores away from a stock (批次取消关联门店). ``body``: ``store_list`` of ``store_id``. 20 a second."""
-        return self._ask(
+        return self.call(
             "disassociate_stores", {"product_coupon_id": product_coupon_id, "stock_id": stock_id}, body=body
         )
 
     def create_stock_bundle(self, product_coupon_id: str, body: Mapping[str, Any]) -> Json:
         """Add a bundle of stocks, one a step, to a progressive product coupon (添加商品券批次组). 20 a second."""
-        return self._ask("create_stock_bundle", {"product_coupon_id": product_coupon_id}, body=body)
+        return self.call("create_stock_bundle", {"product_coupon_id": product_coupon_id}, body=body)
 
     def update_stock_bundle(self, product_coupon_id: str, stock_bundle_id: str, body: Mapping[str, Any]) -> Json:
         """Change all stocks of a bundle (修改商品券批次组). ``body`` as :meth:`update_stock`. 20 a second."""
         path = {"product_coupon_id": product_coupon_id, "stock_bundle_id": stock_bundle_id}
-        return self._ask("update_stock_bundle", path, body=body)
+        return self.call("update_stock_bundle", path, body=body)
 
     def update_stock_bundle_budget(self, product_coupon_id: str, stock_bundle_id: str, body: Mapping[str, Any]) -> Json:
         """Change one limit of a bundle (修改商品券批次组发放预算). ``body`` as :meth:`update_stock_budget`. 20 a second."""
         path = {"product_coupon_id": product_coupon_id, "stock_bundle_id": stock_bundle_id}
-        return self._ask("update_stock_bundle_budget", path, body=body)
+        return self.call("update_stock_bundle_budget", path, body=body)
 
     def associate_bundle_stores(self, product_coupon_id: str, stock_bundle_id: str, body: Mapping[str, Any]) -> Json:
         """Make a bundle usable in stores (批次组批量关联门店). ``body`` as :meth:`associate_stores`. 20 a second."""
         path = {"product_coupon_id": product_coupon_id, "stock_bundle_id": stock_bundle_id}
-        return self._ask("associate_bundle_stores", path, body=body)
+        return self.call("associate_bundle_stores", path, body=body)
 
     def disassociate_bundle_stores(self, product_coupon_id: str, stock_bundle_id: str, body: Mapping[str, Any]) -> Json:
         """Take stores away from a bundle (批次组批量取消关联门店). ``body`` as :meth:`associate_stores`. 20 a second."""
         path = {"product_coupon_id": product_coupon_id, "stock_bundle_id": stock_bundle_id}
-        return self._ask("disassociate_bundle_stores", path, body=body)
+        return self.call("disassociate_bundle_stores", path, body=body)
 
     def send_coupon(self, openid: str, body: Mapping[str, Any]) -> Json:
         """Send one coupon to one user (向用户发放商品券); it is born CONFIRMING.
@@ -157,14 +157,14 @@ class Api:
         ``body``: ``product_coupon_id``, ``stock_id``, ``appid``, ``send_request_no`` (6–128 of ``[0-9A-Za-z_-]``), and
         as needed ``coupon_code``, ``attach``, ``coupon_tag_info``. 500 a second.
         """
-        return self._ask("send_coupon", {"openid": openid}, body=body)
+        return self.call("send_coupon", {"openid": openid}, body=body)
 
     def pre_send_coupon(self, openid: str, body: Mapping[str, Any]) -> Json:
         """Prepare a coupon that the user then takes in a mini program (向用户预发放商品券); gives its ``token``.
 
         ``body`` as :meth:`send_coupon`, without ``coupon_tag_info``. 500 a second.
         """
-        return self._ask("pre_send_coupon", {"openid": openid}, body=body)
+        return self.call("pre_send_coupon", {"openid": openid}, body=body)
 
     def list_user_coupons(
         self,
@@ -191,32 +191,32 @@ class Api:
     ) -> Json:
         """Fetch one coupon of a user (查询用户商品券详情). 500 a second."""
         query = {"product_coupon_id": product_coupon_id, "stock_id": stock_id, "appid": appid}
-        return self._ask("get_user_coupon", {"openid": openid, "coupon_code": coupon_code}, query=query)
+        return self.call("get_user_coupon", {"openid": openid, "coupon_code": coupon_code}, query=query)
 
     def confirm_coupon(self, openid: str, coupon_code: str, body: Mapping[str, Any]) -> Json:
         """Make a CONFIRMING coupon usable (确认发放用户商品券).
 
         ``body``: ``product_coupon_id``, ``stock_id``, ``appid``, ``out_request_no``.
         """
-        return self._ask("confirm_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
+        return self.call("confirm_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
 
     def deactivate_coupon(self, openid: str, coupon_code: str, body: Mapping[str, Any]) -> Json:
         """Take a coupon from a user for good (失效用户商品券).
 
         ``body``: as :meth:`confirm_coupon`, and ``deactivate_reason``.
         """
-        return self._ask("deactivate_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
+        return self.call("deactivate_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
 
     def use_coupon(self, openid: str, coupon_code: str, body: Mapping[str, Any]) -> Json:
         """Redeem an EFFECTIVE coupon (核销用户商品券).
 
         ``body``: as :meth:`confirm_coupon`, and ``use_time``, ``associated_order_info``.
         """
-        return self._ask("use_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
+        return self.call("use_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
 
     def return_coupon(self, openid: str, coupon_code: str, body: Mapping[str, Any]) -> Json:
         """Take a redemption back: USED becomes EFFECTIVE again (退券). ``body``: as :meth:`confirm_coupon`."""
-        return self._ask("return_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
+        return self.call("return_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
 
     def send_coupon_bundle(self, openid: str, body: Mapping[str, Any]) -> Json:
         """Send a bundle: one call, several tied coupons (向用户发放商品券批次组).
@@ -224,11 +224,11 @@ class Api:
         ``body``: ``product_coupon_id``, ``stock_bundle_id``, ``appid``, ``send_request_no``, and as needed ``attach``,
         ``coupon_tag_info``. 500 a second.
         """
-        return self._ask("send_coupon_bundle", {"openid": openid}, body=body)
+        return self.call("send_coupon_bundle", {"openid": openid}, body=body)
 
     def pre_send_coupon_bundle(self, openid: str, body: Mapping[str, Any]) -> Json:
         """Prepare a bundle that the user then takes in a mini program (向用户预发放商品券批次组). Partners only."""
-        return self._ask("pre_send_coupon_bundle", {"openid": openid}, body=body)
+        return self.call("pre_send_coupon_bundle", {"openid": openid}, body=body)
 
     def confirm_coupon_bundle(self, openid: str, user_coupon_bundle_id: str, body: Mapping[str, Any]) -> Json:
         """Make the coupons of a bundle usable (确认发放用户商品券(多次优惠)).
@@ -236,7 +236,7 @@ class Api:
         No page of this endpoint was at hand: its path and body follow the single coupon's, unconfirmed.
         """
         path = {"openid": openid, "user_coupon_bundle_id": user_coupon_bundle_id}
-        return self._ask("confirm_coupon_bundle", path, body=body)
+        return self.call("confirm_coupon_bundle", path, body=body)
 
     def deactivate_coupon_bundle(self, openid: str, user_coupon_bundle_id: str, body: Mapping[str, Any]) -> Json:
         """Take a bundle from a user for good (失效用户商品券组).
@@ -244,15 +244,15 @@ class Api:
         ``body``: ``product_coupon_id``, ``stock_bundle_id``, ``appid``, ``out_request_no``, ``deactivate_reason``.
         """
         path = {"openid": openid, "user_coupon_bundle_id": user_coupon_bundle_id}
-        return self._ask("deactivate_coupon_bundle", path, body=body)
+        return self.call("deactivate_coupon_bundle", path, body=body)
 
     def set_notify_config(self, body: Mapping[str, Any]) -> Json:
         """Say where notifications go (设置商品券事件通知地址). ``body``: ``notify_url``. 20 a second."""
-        return self._ask("set_notify_config", {}, body=body)
+        return self.call("set_notify_config", {}, body=body)
 
     def get_notify_config(self) -> Json:
         """Ask where notifications go (获取商品券事件通知地址). 20 a second."""
-        return self._ask("get_notify_config", {})
+        return self.call("get_notify_config", {})
 
     def upload_image(self, filename: str, content: bytes) -> str:
         """Upload an image and give its URL (图片上传): .jpg, .jpeg, .png or .bmp; only such URLs may stand in a coupon."""
@@ -328,16 +328,22 @@ class Api:
         body = call[-1] if writes else None
         return ask(self._exchange.credentials, endpoint.name, dict(zip(ids, call, strict=False)), body=body)
 
-    def _ask(
+    def call(
         self,
         name: str,
         path: Mapping[str, str],
         *,
         query: Mapping[str, str | int | None] | None = None,
         body: Mapping[str, Any] | None = None,
+        doubtful: bool = False,
     ) -> Json:
+        """Ask an endpoint by its name: what all methods here do.
+
+        With ``doubtful`` an earlier attempt at this write may have succeeded, so that a refusal is believed only after
+        looking.
+        """
         question = ask(self._exchange.credentials, name, path, query=query, body=body)
-        return self._loop.run(self._exchange.answer, question).document
+        return self._loop.run(self._exchange.answer, question, doubtful).document
 
     def _items(self, name: str, path: Mapping[str, str], query: Mapping[str, str | int | None]) -> Iterator[Json]:
         # Built here, not in the generator: bad arguments must raise where they are given, not at the first next().
@@ -346,6 +352,6 @@ class Api:
     def _each_item(self, question: Question | None) -> Iterator[Json]:
         seen: set[str] = set()
         while question:
-            page = self._loop.run(self._exchange.answer, question).document
+            page = self._loop.run(self._exchange.page, question).document
             yield from page.get(question.endpoint.items or "") or []
             question = next_page(question, page, seen)

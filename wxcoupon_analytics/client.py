@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from os import PathLike
@@ -62,6 +63,8 @@ def connect(
     ------
     ValidationError
         A host is not ``https://``, or the rate or timeout is not positive.
+    JournalError
+        The journal cannot be opened.
 
     Examples
     --------
@@ -105,8 +108,8 @@ class Client:
             )
         loopback = [_check_host(host) for host in hosts]
         for name, value in (("timeout", timeout), ("rate", rate)):
-            if value is not None and not value > 0:
-                raise ValidationError(f"{name} must be positive, not {value!r}")
+            if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+                raise ValidationError(f"{name} must be a positive number, not {value!r}")
         self.credentials = credentials
         self._clock = clock
         self._loop = BackgroundLoop()
@@ -124,7 +127,7 @@ class Client:
         )
         self.api = Api(self._loop, exchange)
         self.fetch = Fetch(self._loop, exchange, clock=clock)
-        self.actions = Actions(self.api, self._journal, now=self.now)
+        self.actions = Actions(self.api, self._journal)
 
     def now(self) -> datetime:
         """Business time: the clock this client was given, else the present; aware, in Asia/Shanghai."""
@@ -147,7 +150,11 @@ class Client:
 
 def _check_host(host: str) -> bool:
     """Refuse a host that is not https, unless it is this machine; say whether it is."""
-    parts = urlsplit(host)
+    try:
+        parts = urlsplit(host)
+        _ = parts.port  # raises when it is none
+    except (ValueError, AttributeError):
+        raise ValidationError(f"{host!r} is no host: give a URL like https://api.mch.weixin.qq.com") from None
     try:
         loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
     except ValueError:

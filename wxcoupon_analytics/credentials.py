@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import tomllib
 from collections.abc import Mapping
@@ -124,8 +125,7 @@ class Credentials:
         CredentialsError
             No source has values, two have, a name is unknown, or a key cannot be read.
         """
-        dotenv = {k: v for k, v in dotenv_values(".env").items() if v is not None} if Path(".env").is_file() else {}
-        environment, dotenv = _own(os.environ), _own(dotenv)
+        environment, dotenv = _own(os.environ), _own(_read_dotenv(Path(".env")))
         config = environment.pop("config", None) or dotenv.pop("config", None)
         sources: dict[str, tuple[Mapping[str, Any], Path | None]] = {
             "the environment": (environment, None),
@@ -233,13 +233,30 @@ def _own(variables: Mapping[str, str]) -> dict[str, str]:
     return {k.removeprefix(_PREFIX).lower(): v for k, v in variables.items() if k.startswith(_PREFIX) and v}
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_text(path: Path) -> str:
+    """Read a file that may hold keys: an error of the decoder would carry the whole of it."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        _fail(f"{_PREFIX}CONFIG names {path}, which cannot be read: {error.strerror}")
+        _fail(f"{path} cannot be read: {error.strerror}")
+    except UnicodeDecodeError:
+        pass
+    _fail(f"{path} is not UTF-8 text: save it as UTF-8")
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    return {k: v for k, v in dotenv_values(stream=io.StringIO(_read_text(path))).items() if v is not None}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    text = _read_text(path)
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        _fail(f'{path} is not TOML: each line is name = "value"')
+        pass
+    _fail(f'{path} is not TOML: each line is name = "value"')
 
 
 def _beside(base: Path, key: Any) -> Any:
@@ -275,7 +292,7 @@ def _pem(name: str, source: object) -> bytes:
             )
         try:
             data = Path(text).expanduser().read_bytes()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "not a path"
             shown = f" {text!r}" if Path(text).suffix else ""
             _fail(

@@ -143,8 +143,13 @@ def render(checks: Iterable[Check]) -> str:
         lines.append(f"{mark:<6}{check.name:<{width}}  {check.detail}")
         if check.fix:
             lines.append(f"      → {check.fix}")
-    failed = sum(check.ok is False for check in listed)
-    lines.append(f"{failed} of {len(listed)} checks failed" if failed else f"all {len(listed)} checks passed")
+    failed, skipped = sum(c.ok is False for c in listed), sum(c.ok is None for c in listed)
+    if failed:
+        lines.append(f"{failed} of {len(listed)} checks failed")
+    elif skipped:
+        lines.append(f"{skipped} of {len(listed)} checks could not be made")
+    else:
+        lines.append(f"all {len(listed)} checks passed")
     return "\n".join(lines)
 
 
@@ -285,7 +290,11 @@ def _signed_read(credentials: Credentials, host: str, timeout: float, product_co
     try:
         verify(credentials, response.headers, response.content)
     except VerificationError as error:
-        fix = "download the WeChat Pay public key (微信支付公钥) again, and give it and its id as public_key and public_key_id"
+        fix = (
+            "if the clock is right, download the WeChat Pay public key (微信支付公钥) again: public_key, and its id as public_key_id"
+            if signed
+            else "WeChat Pay signs what it answers: check the host, and ask whether a proxy stands between"
+        )
         yield Check(verified, False, str(error), fix)
         return
     yield Check(verified, True, f"signed with {response.headers['Wechatpay-Serial']}")

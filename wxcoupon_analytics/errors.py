@@ -118,7 +118,7 @@ class ApiError(WxCouponError):
         self.request_id = request_id
         self.signed = signed
         _, _, suffix = (request_id or "").rpartition("-")
-        self.numeric_code = int(suffix) if suffix.isdecimal() else None
+        self.numeric_code = int(suffix) if suffix.isascii() and suffix.isdecimal() and len(suffix) < 19 else None
         self.hint = HINTS.get(self.numeric_code) if self.numeric_code is not None else None
         super().__init__(status, code, message)
 

@@ -1,20 +1,18 @@
 """An event loop of our own, beside the notebook's: blocking calls outside, concurrent work inside.
 
 A notebook already runs a loop, so ``asyncio.run`` fails there. This one runs in a daemon thread; any thread may call it,
-and the Stop button (KeyboardInterrupt) cancels the work in it, which a bare ``portal.call`` would leave running.
+and the Stop button (KeyboardInterrupt) cancels the work in it as well as the wait for it.
 """
 
 from __future__ import annotations
 
-import atexit
+import asyncio
+import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from typing import Any, TypeVar
-
-import anyio
-from anyio.from_thread import BlockingPortal
 
 T = TypeVar("T")
 Q = TypeVar("Q")
@@ -25,39 +23,60 @@ class BackgroundLoop:
     """Runs coroutines in a thread of its own and waits for them."""
 
     def __init__(self) -> None:
-        ready: Future[BlockingPortal] = Future()
-
-        async def serve() -> None:
-            async with BlockingPortal() as portal:
-                ready.set_result(portal)
-                await portal.sleep_until_stopped()
-
-        # Threads of a pool are joined before atexit runs: an unclosed client would keep Python from ending.
-        self._thread = threading.Thread(target=anyio.run, args=(serve,), name="wxcoupon-loop", daemon=True)
-        self._thread.start()
-        self._portal = ready.result()
+        self._loop = asyncio.new_event_loop()
+        self._tasks: dict[Future[Any], asyncio.Task[None]] = {}
         self._cleanups: list[Callable[[], Awaitable[None]]] = []
-        self._close = weakref.finalize(self, _stop, self._portal, self._thread, self._cleanups)
-        atexit.register(self._close)
+        self._process = os.getpid()
+        # A thread that is no daemon would be joined before anything could stop it: an unclosed client would keep Python
+        # from ending. The finalizer runs when this object is dropped, and at exit.
+        thread = threading.Thread(target=_serve, args=(self._loop, self._cleanups), name="wxcoupon-loop", daemon=True)
+        thread.start()
+        self._close = weakref.finalize(self, _stop, self._loop, thread)
 
     def on_close(self, cleanup: Callable[[], Awaitable[None]]) -> None:
         """Have something awaited in the loop before it ends."""
         self._cleanups.append(cleanup)
 
-    def start(self, work: Callable[..., Coroutine[Any, Any, T]], *args: object) -> Future[T]:
-        """Start ``work(*args)`` in the loop and give its future."""
+    def start(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> Future[T]:
+        """Start ``work(*args)`` in the loop and give its future; :meth:`cancel` ends it, the future's own cancel does not."""
+        if os.getpid() != self._process:
+            raise RuntimeError("this client belongs to the process that made it, not to this fork: connect again here")
         if self.closed:
             raise RuntimeError("this client is closed: connect again")
-        return self._portal.start_task_soon(work, *args)
+        future: Future[T] = Future()
+        tasks = self._tasks
+
+        async def carry() -> None:
+            try:
+                future.set_result(await work(*args))
+            except Exception as error:  # noqa: BLE001 - raised again where the result is asked for
+                future.set_exception(error)
+
+        def settle(_: asyncio.Task[None]) -> None:
+            del tasks[future]
+            if not future.done():
+                future.cancel()
+
+        def begin() -> None:
+            tasks[future] = asyncio.ensure_future(carry())
+            tasks[future].add_done_callback(settle)
+
+        self._loop.call_soon_threadsafe(begin)
+        return future
 
     def cancel(self, futures: Iterable[Future[Any]]) -> None:
         """Cancel what is still running, and give it a moment to end."""
         running = [future for future in futures if not future.done()]
-        for future in running:
-            future.cancel()
-        wait(running, timeout=CANCEL_SECONDS)
+        if running and not self.closed:
+            wait([asyncio.run_coroutine_threadsafe(self._drop(running), self._loop)], timeout=CANCEL_SECONDS)
 
-    def run(self, work: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
+    async def _drop(self, futures: list[Future[Any]]) -> None:
+        tasks = [self._tasks[future] for future in futures if future in self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def run(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Run ``work(*args)`` in the loop and give its result.
 
         On KeyboardInterrupt the work is cancelled, given a moment to end, and the interrupt raised again.
@@ -78,16 +97,30 @@ class BackgroundLoop:
 
     def close(self) -> None:
         """End the loop; calls still running are cancelled."""
-        atexit.unregister(self._close)
         self._close()
 
 
-def _stop(portal: BlockingPortal, thread: threading.Thread, cleanups: list[Callable[[], Awaitable[None]]]) -> None:
-    if thread.is_alive():
+def _serve(loop: asyncio.AbstractEventLoop, cleanups: list[Callable[[], Awaitable[None]]]) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         for cleanup in cleanups:
-            portal.call(cleanup)
-        portal.call(portal.stop, True)
-        thread.join(CANCEL_SECONDS)
+            loop.run_until_complete(cleanup())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    if thread.is_alive():
+        loop.call_soon_threadsafe(loop.stop)
+        # The collector may drop a forgotten client in the loop's own thread, which cannot wait for itself.
+        if threading.current_thread() is not thread:
+            thread.join(CANCEL_SECONDS)
 
 
 async def map_bounded(
@@ -102,22 +135,18 @@ async def map_bounded(
     The first error cancels the rest and is raised as itself, not inside an exception group.
     """
     results: dict[int, T] = {}
-    errors: list[Exception] = []
     queue: Iterator[tuple[int, Q]] = enumerate(items)
 
-    async def worker(scope: anyio.CancelScope) -> None:
+    async def worker() -> None:
         for index, item in queue:
-            try:
-                results[index] = await work(item)
-            except Exception as error:  # noqa: BLE001 - carried out of the task group, where it is raised as itself
-                errors.append(error)
-                scope.cancel()
-                return
+            results[index] = await work(item)
             done()
 
-    async with anyio.create_task_group() as group:
-        for _ in range(in_flight):
-            group.start_soon(worker, group.cancel_scope)
-    if errors:
-        raise errors[0]
+    workers = [asyncio.ensure_future(worker()) for _ in range(in_flight)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for task in workers:
+            task.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
     return [results[i] for i in range(len(results))]

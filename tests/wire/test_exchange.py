@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -249,3 +251,153 @@ def test_a_closed_client_says_so(platform: Platform):
     client.close()
     with pytest.raises(RuntimeError, match="closed"):
         client.api.get_stock("1", "2")
+
+
+@pytest.mark.parametrize("document", [{}, {"stock_list": []}, {**SENT, "send_request_no": "number_2"}])
+def test_a_signed_answer_that_does_not_show_the_request_number_is_no_success(
+    document, platform: Platform, client: wx.Client
+):
+    platform.replies = [platform.ok(document)]
+    with pytest.raises(wx.VerificationError, match="not about the send_request_no asked for") as caught:
+        client.api.send_coupon("o1", SEND)
+    assert caught.value.maybe_executed
+
+
+def test_rows_of_a_list_must_be_of_what_was_asked_wherever_it_is_read(platform: Platform, client: wx.Client):
+    for row in ({**STOCK, "product_coupon_id": "9"}, {"stock_id": "2", "state": "SENDING"}):
+        platform.replies = [platform.ok({"stock_list": [row], "total_count": 1})]
+        with pytest.raises(wx.VerificationError, match="rows of another product_coupon_id"):
+            list(client.api.list_stocks("1"))
+    platform.replies = [platform.ok({"stock_list": [STOCK], "total_count": 1})]
+    with pytest.raises(wx.VerificationError, match="rows of another state"):
+        client.fetch.stocks(["1"], state="PAUSED")
+    with pytest.raises(wx.VerificationError, match="rows of another product_coupon_id"):
+        client.fetch.stocks(["1", "7"])
+
+
+def test_a_list_shorter_than_it_says_is_told_of(
+    platform: Platform, client: wx.Client, caplog: pytest.LogCaptureFixture
+):
+    platform.replies = [platform.ok({"stock_list": [STOCK], "total_count": 99})]
+    assert len(client.fetch.stocks(["1"])) == 1
+    assert "says it has 99 entries, but 1 came" in caplog.text
+
+
+def test_with_both_hosts_resting_the_one_that_rested_longest_is_asked(platform: Platform, tmp_path: Path):
+    platform.replies = [platform.ok(STOCK)]
+    with wx.connect(brand_credentials(), hosts=["http://127.0.0.1:1", platform.url], timeout=0.4, rate=1000) as client:
+        stalled = lambda handler: time.sleep(0.8)  # noqa: E731
+        platform.replies = [stalled, platform.ok(STOCK)]
+        assert client.api.get_stock("1", "2") == STOCK
+        assert client.api.get_stock("1", "2") == STOCK
+
+
+def test_an_answer_that_drips_ends_as_well(platform: Platform):
+    def drip(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(40):
+            handler.wfile.write(b" ")
+            time.sleep(0.1)
+
+    platform.replies = [drip, platform.ok(STOCK)]
+    with wx.connect(brand_credentials(), hosts=[platform.url], timeout=0.3, rate=1000) as client:
+        begin = time.monotonic()
+        assert client.api.get_stock("1", "2") == STOCK
+        assert time.monotonic() - begin < 3
+
+
+def test_a_refused_signature_is_explained_by_what_the_platform_saw(platform: Platform, client: wx.Client):
+    def said(url: str, length: int) -> Reply:
+        seen = {"method": "GET", "url": url, "sign_message_length": length, "truncated_sign_message": "GET\n"}
+        detail = {"field": "signature", "location": "authorization", "sign_information": seen}
+        return 401, {}, json.dumps({"code": "SIGN_ERROR", "message": "签名错误", "detail": detail}).encode()
+
+    target = "/brand/marketing/product-coupon/product-coupons/1/stocks/2"
+    length = len(f"GET\n{target}\n{int(time.time())}\n{'n' * 32}\n\n")
+    for url, size, says in (
+        (target, length, "the very message we signed, so the key is wrong"),
+        (target.replace("stocks", "Stocks"), length, "they part at character 50"),
+        (target, length + 1, f"a message of {length + 1} bytes to sign, ours has {length}"),
+    ):
+        platform.replies = [said(url, size)]
+        with pytest.raises(wx.AuthenticationError, match=says):
+            client.api.get_stock("1", "2")
+
+
+def test_an_image_signs_its_meta_part_alone(platform: Platform, client: wx.Client, tmp_path: Path):
+    platform.replies = [platform.ok({"image_url": "https://wxpaylogo.qpic.cn/a/b"})]
+    assert client.api.upload_image("logo.png", b"\x89PNG\r\n\x00\xff") == "https://wxpaylogo.qpic.cn/a/b"
+    line, headers, body = platform.seen[0]
+    assert b"\x89PNG\r\n\x00\xff" in body
+    meta = re.search(rb'name="meta"\r\nContent-Type: application/json\r\n\r\n(.*?)\r\n--', body)[1]  # type: ignore[index]
+    assert json.loads(meta)["sha256"] == hashlib.sha256(b"\x89PNG\r\n\x00\xff").hexdigest()
+    parts = dict(re.findall(r'(\w+)="([^"]*)"', headers["Authorization"]))
+    message = f"{line.replace(' ', chr(10))}\n{parts['timestamp']}\n{parts['nonce_str']}\n".encode() + meta + b"\n"
+    assert keys.signature_fits(message, parts["signature"], keys.public_key("caller"), tmp_path)
+    with pytest.raises(wx.ValidationError, match="an image is"):
+        client.api.upload_image("logo.gif", b"GIF")
+
+
+def test_many_calls_at_once_come_back_in_order_with_errors_in_their_place(platform: Platform, client: wx.Client):
+    platform.replies = [platform.ok(STOCK)]
+    calls = [("1", "2"), ("1", ""), ("1", "3"), "12", ("1",)]
+    results = list(client.api.map("get_stock", calls))
+    assert results[0] == STOCK
+    assert [type(r).__name__ for r in results[1:]] == [
+        "ValidationError",
+        "VerificationError",
+        "ValidationError",
+        "ValidationError",
+    ]
+    with pytest.raises(wx.ValidationError, match="map takes one of"):
+        client.api.map("list_stocks", [])
+    (missing,) = client.api.map("send_coupon", [("o1", {"stock_id": "1"})])
+    assert "needs send_request_no" in str(missing)
+
+
+def test_many_calls_are_lazy_and_cancelled_when_abandoned(platform: Platform, client: wx.Client):
+    platform.replies = [platform.ok(STOCK)]
+    taken: list[int] = []
+
+    def calls() -> Iterator[tuple[str, str]]:
+        for n in range(10_000):
+            taken.append(n)
+            yield "1", "2"
+
+    results = client.api.map("get_stock", calls(), in_flight=8)
+    assert not taken, "nothing is asked before the first result is wanted"
+    assert [next(results) for _ in range(5)] == [STOCK] * 5
+    assert len(taken) <= 5 + 8
+    results.close()  # type: ignore[attr-defined]
+    time.sleep(0.2)
+    asked = len(platform.seen)
+    time.sleep(0.2)
+    assert len(platform.seen) == asked <= len(taken)
+
+
+def test_no_log_line_holds_an_openid_or_a_signature(
+    platform: Platform, client: wx.Client, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("DEBUG")
+    platform.replies = [hang_up, refusal(500), platform.ok(SENT)]
+    client.api.send_coupon("oPlantedOpenid-4711", SEND)
+    assert "send_coupon: 200" in caplog.text
+    for secret in ("oPlantedOpenid", "WECHATPAY-BRAND", "signature="):
+        assert secret not in caplog.text
+
+
+def test_an_endpoint_of_one_flavour_is_refused_for_the_other(platform: Platform, client: wx.Client):
+    with pytest.raises(wx.ValidationError, match="is for partner credentials only; these are brand"):
+        client.api.pre_send_coupon_bundle("o1", {"send_request_no": "number_1"})
+
+
+def test_a_host_that_is_no_url_and_a_rate_that_is_no_number_are_refused(platform: Platform):
+    for arguments in (
+        {"hosts": ["https://a:99999"]},
+        {"hosts": [None]},
+        {"rate": "10"},
+        {"rate": float("inf")},
+        {"timeout": 0},
+    ):
+        with pytest.raises(wx.ValidationError):
+            wx.connect(brand_credentials(), **{"hosts": [platform.url], **arguments})

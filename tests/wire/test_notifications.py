@@ -155,7 +155,7 @@ def test_what_is_not_authentic_is_refused_with_the_reason(change: dict, says: st
         ({"Signature": None}, "no Wechatpay-Signature header"),
         ({"Serial": "PUB_KEY_ID_OTHER"}, "signed with key 'PUB_KEY_ID_OTHER'"),
         ({"Nonce": "another"}, "does not fit its body"),
-        ({"Signature": "WECHATPAY/SIGNTEST/abc="}, "does not fit its body.*SIGNTEST"),
+        ({"Signature": "WECHATPAY/SIGNTEST/abc="}, "SIGNTEST"),
         ({"Timestamp": "yesterday"}, "not seconds since 1970"),
     ],
 )
@@ -212,15 +212,13 @@ def test_what_does_not_decrypt_is_refused_although_it_is_signed(made, tmp_path: 
         (encoded(envelope(resource_ciphertext="*")), "not Base64"),
         (encoded(envelope(resource_ciphertext=None)), "ciphertext is missing"),
         (encoded(envelope(resource_nonce="short")), "nonce has a wrong length"),
-        (encoded(envelope()), "no resource"),
+        (encoded({**envelope(), "resource": "text"}), "no resource"),
         (encoded(envelope(id=7)), "id is not a text"),
         (encoded(envelope(create_time="2026-05-19T20:39:37")), "not a time with an offset"),
         (encoded(envelope(create_time="yesterday")), "not a time with an offset"),
     ],
 )
 def test_what_is_signed_but_no_notification_says_what_is_wrong(body: bytes, says: str, tmp_path: Path):
-    if says == "no resource":
-        body = encoded({**envelope(), "resource": "text"})
     with pytest.raises(wx.ValidationError, match=says):
         read(body, tmp_path)
 
@@ -253,7 +251,10 @@ def test_a_body_that_is_no_longer_bytes_and_headers_that_are_no_mapping_are_refu
 
 def test_no_error_shows_the_key_or_the_user(tmp_path: Path):
     leaks = []
-    for made in (envelope(key="another key, also of 32 bytes...!"[:32]), envelope(plain=f'{{"openid": "{OPENID}"'.encode())):
+    for made in (
+        envelope(key="another key, also of 32 bytes...!"[:32]),
+        envelope(plain=f'{{"openid": "{OPENID}"'.encode()),
+    ):
         with pytest.raises(wx.WxCouponError) as caught:
             read(encoded(made), tmp_path)
         leaks.append(f"{caught.value!r} {caught.value.__cause__!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -13,7 +12,7 @@ import pandas as pd
 from wxcoupon_analytics.actions.intent import Intent, derive_request_no
 from wxcoupon_analytics.actions.journal import Journal
 from wxcoupon_analytics.api import Api
-from wxcoupon_analytics.errors import ConfirmationError, ValidationError, WxCouponError
+from wxcoupon_analytics.errors import ConfirmationError, JournalError, ValidationError, WxCouponError
 
 MAX_TEXT = 150  # characters of attach and of deactivate_reason
 _REQUEST_NO = re.compile(r"[0-9A-Za-z_-]{6,128}")
@@ -27,10 +26,9 @@ class Actions:
     journal records the intent before the request leaves, and what came of it.
     """
 
-    def __init__(self, api: Api, journal: Journal, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, api: Api, journal: Journal) -> None:
         self._api = api
         self._journal = journal
-        self._now = now
 
     def send_coupon(
         self,
@@ -125,7 +123,7 @@ class Actions:
             "send_request_no": number,
             **{name: value for name, value in optional.items() if value is not None},
         }
-        intent = Intent("send_coupon", {"openid": openid}, body, number)
+        intent = Intent("send_coupon", {"openid": openid}, body, number, campaign, copy)
 
         def check() -> dict[str, Any] | None:
             stock = self._api.get_stock(product_coupon_id, stock_id)
@@ -139,7 +137,7 @@ class Actions:
             _refuse(problems)
             return None
 
-        return self._act(intent, check, lambda: self._api.send_coupon(openid, body))
+        return self._act(intent, check)
 
     def deactivate_stock(self, product_coupon_id: str, stock_id: str, *, reason: str, confirm: str) -> dict[str, Any]:
         """End a stock for good (失效商品券批次). No new coupons can be had from it; those already sent stay valid.
@@ -192,7 +190,7 @@ class Actions:
                 )
             return None
 
-        return self._act(intent, check, lambda: self._api.deactivate_stock(product_coupon_id, stock_id, body))
+        return self._act(intent, check)
 
     def journal(self) -> pd.DataFrame:
         """Give everything ever attempted under this brand, oldest first: the audit.
@@ -200,18 +198,24 @@ class Actions:
         Returns
         -------
         DataFrame
-            One row per request number: ``operation``, ``request_no``, ``status`` (``done``, ``failed``: refused or never
-            left, ``unknown``: run it again), ``attempts`` (Int64), ``who``, ``started_at`` and ``ended_at``
+            One row per request number: ``operation``, ``campaign``, ``copy`` (Int64), ``request_no``, ``status`` (``done``;
+            ``failed``: refused, or certain never to have left; ``unknown``: run it again), ``attempts`` (Int64), ``who``, ``started_at`` and ``ended_at``
             (datetime64[us, Asia/Shanghai], this machine's clock), ``intent`` (JSON text: path and body), ``error_code``,
             ``error_message``, ``request_id``.
         """
         return self._journal.frame()
 
-    def _act(
-        self, intent: Intent, check: Callable[[], dict[str, Any] | None], do: Callable[[], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _act(self, intent: Intent, check: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
         """Do what is meant once: the recorded result, else the checks, the intent made durable, the request, its outcome."""
         earlier = self._journal.look(intent.request_no)
+        if earlier is None or earlier.status == "failed":
+            found = check()
+            earlier = self._journal.begin(intent)
+        else:
+            # What may have succeeded is asked again as it was: what would refuse a new one is no reason now.
+            found = None
+            if earlier.open_to(intent):
+                earlier = self._journal.begin(intent)
         if earlier and earlier.status != "failed" and earlier.intent != intent.text:
             raise ValidationError(
                 f"request number {intent.request_no} stands for another {intent.operation} already, whose outcome is "
@@ -219,15 +223,17 @@ class Actions:
             )
         if earlier and earlier.answer is not None:
             return earlier.answer
-        # An earlier attempt that may have succeeded is asked again as it was: what would refuse a new one is no reason.
-        found = check() if earlier is None or earlier.status == "failed" else None
-        self._journal.begin(intent)
+        doubtful = earlier is not None and earlier.status == "unknown"
         try:
-            answer = found if found is not None else do()
+            answer = found or self._api.call(intent.operation, intent.path, body=intent.body, doubtful=doubtful)
         except WxCouponError as error:
             self._journal.end(intent, error)
             raise
-        self._journal.end(intent, answer)
+        try:
+            self._journal.end(intent, answer)
+        except JournalError as error:
+            # It happened, and its answer must not be lost with the evidence; the same call again finds it unknown, and asks.
+            warnings.warn(f"{intent.operation} was done, but could not be recorded: {error}", stacklevel=3)
         return answer
 
 
@@ -252,7 +258,7 @@ def _code_problems(mode: object, coupon_code: str | None) -> list[str]:
     if mode == "UPLOAD" and coupon_code is not None:
         # The page forbids it, the page's own example does it.
         warnings.warn(
-            "the stock is UPLOAD: the platform takes a code you uploaded; coupon_code may be refused", stacklevel=4
+            "the stock is UPLOAD: the platform takes a code you uploaded; coupon_code may be refused", stacklevel=5
         )
     return []
 

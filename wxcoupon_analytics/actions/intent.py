@@ -35,6 +35,8 @@ class Intent:
     path: Mapping[str, str]
     body: Mapping[str, Any]
     request_no: str
+    campaign: str | None = None
+    copy: int | None = None
 
     @property
     def text(self) -> str:

@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -26,11 +27,15 @@ from wxcoupon_analytics.credentials import Credentials
 from wxcoupon_analytics.errors import ApiError, JournalError, WxCouponError
 
 SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x77786361  # "wxca": tells our file from anyone else's SQLite database
+_LOCK_SECONDS = 30.0
 _SCHEMA = """
 CREATE TABLE actions (
     brand_id      TEXT NOT NULL,
     request_no    TEXT NOT NULL,
     operation     TEXT NOT NULL,
+    campaign      TEXT,
+    copy          INTEGER,
     intent        TEXT NOT NULL,              -- path and body, canonical JSON
     status        TEXT NOT NULL CHECK (status IN ('unknown', 'done', 'failed')),
     attempts      INTEGER NOT NULL,
@@ -59,6 +64,10 @@ class Record:
     status: str
     answer: dict[str, Any] | None
 
+    def open_to(self, intent: Intent) -> bool:
+        """Whether this is the same write, its outcome unknown: it may be asked again."""
+        return self.status == "unknown" and self.intent == intent.text
+
 
 class Journal:
     """Actions of one brand, by request number.
@@ -84,38 +93,56 @@ class Journal:
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 # Made before SQLite does, so that it is never readable by others, not for a moment.
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+                self.path.chmod(0o600)
             self._db = sqlite3.connect(
-                self.path or ":memory:", timeout=30, isolation_level=None, check_same_thread=False
+                self.path or ":memory:", timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
             )
             try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._migrate()
+                self._open()
             except BaseException:
                 self._db.close()
                 raise
 
     def look(self, request_no: str) -> Record | None:
         """Give what is known of a request number."""
-        with self._said(), self._lock, closing(self._db.cursor()) as cursor:
-            row = cursor.execute(
-                "SELECT intent, status, answer FROM actions WHERE brand_id = ? AND request_no = ?",
-                (self._brand_id, request_no),
-            ).fetchone()
-        return Record(row[0], row[1], json.loads(row[2]) if row[2] else None) if row else None
-
-    def begin(self, intent: Intent) -> None:
-        """Make an intent durable; what it will have come to is unknown until :meth:`end`."""
         with self._said(), self._lock:
-            self._db.execute(
-                """
-                INSERT INTO actions (brand_id, request_no, operation, intent, status, attempts, who, started_at)
-                VALUES (?, ?, ?, ?, 'unknown', 1, ?, ?)
-                ON CONFLICT DO UPDATE SET intent = excluded.intent, status = 'unknown', attempts = attempts + 1
-                WHERE status <> 'done'  -- by another process, since we looked
-                """,
-                (self._brand_id, intent.request_no, intent.operation, intent.text, getpass.getuser(), _now()),
-            )
+            return self._read(request_no)
+
+    def begin(self, intent: Intent) -> Record | None:
+        """Make an intent durable; what it will have come to is unknown until :meth:`end`.
+
+        Returns what the journal knew of the number. If that settles the matter (it is done, or stands for something
+        else whose outcome is open), nothing is written.
+        """
+        with self._said(), self._lock:
+            self._db.execute("BEGIN IMMEDIATE")  # two processes may have looked at the same moment
+            try:
+                earlier = self._read(intent.request_no)
+                if earlier is None or earlier.status == "failed" or earlier.open_to(intent):
+                    self._db.execute(
+                        """
+                        INSERT INTO actions (brand_id, request_no, operation, campaign, copy, intent, status, attempts, who,
+                                             started_at)
+                        VALUES (?, ?, ?, ?, ?, ?, 'unknown', 1, ?, ?)
+                        ON CONFLICT DO UPDATE SET
+                            intent = excluded.intent, campaign = excluded.campaign, copy = excluded.copy,
+                            status = 'unknown', attempts = attempts + 1,
+                            ended_at = NULL, error_code = NULL, error_message = NULL, request_id = NULL
+                        """,
+                        (
+                            self._brand_id,
+                            intent.request_no,
+                            intent.operation,
+                            intent.campaign,
+                            intent.copy,
+                            intent.text,
+                            _who(),
+                            _now(),
+                        ),
+                    )
+            finally:
+                self._db.execute("COMMIT")
+        return earlier
 
     def end(self, intent: Intent, outcome: dict[str, Any] | WxCouponError) -> None:
         """Record an answer, or the error that came instead: one that may hide a success leaves the status unknown."""
@@ -131,14 +158,24 @@ class Journal:
             self._db.execute(
                 """
                 UPDATE actions SET status = ?, ended_at = ?, answer = ?, error_code = ?, error_message = ?, request_id = ?
-                WHERE brand_id = ? AND request_no = ? AND status <> 'done'
+                WHERE brand_id = ? AND request_no = ? AND intent = ? AND status <> 'done'
                 """,
-                (status, _now(), answer, error_code, error_message, request_id, self._brand_id, intent.request_no),
+                (
+                    status,
+                    _now(),
+                    answer,
+                    error_code,
+                    error_message,
+                    request_id,
+                    self._brand_id,
+                    intent.request_no,
+                    intent.text,
+                ),
             )
 
     def frame(self) -> pd.DataFrame:
         """Give everything ever attempted, oldest first."""
-        columns = "operation, request_no, status, attempts, who, started_at, ended_at, intent, error_code, error_message, request_id"
+        columns = "operation, campaign, copy, request_no, status, attempts, who, started_at, ended_at, intent, error_code, error_message, request_id"
         with self._said(), self._lock, closing(self._db.cursor()) as cursor:
             rows = cursor.execute(
                 f"SELECT {columns} FROM actions WHERE brand_id = ? ORDER BY started_at, request_no",  # noqa: S608
@@ -146,7 +183,7 @@ class Journal:
             ).fetchall()
         frame = pd.DataFrame(rows, columns=columns.split(", "))
         for name in frame.columns:
-            if name == "attempts":
+            if name in ("attempts", "copy"):
                 frame[name] = frame[name].astype("Int64")
             elif name.endswith("_at"):
                 times = pd.to_datetime(frame[name], utc=True, format="ISO8601").dt.tz_convert("Asia/Shanghai")
@@ -160,17 +197,45 @@ class Journal:
         with self._lock:
             self._db.close()
 
-    def _migrate(self) -> None:
+    def _read(self, request_no: str) -> Record | None:
+        row = self._db.execute(
+            "SELECT intent, status, answer FROM actions WHERE brand_id = ? AND request_no = ?",
+            (self._brand_id, request_no),
+        ).fetchone()
+        return Record(row[0], row[1], json.loads(row[2]) if row[2] else None) if row else None
+
+    def _open(self) -> None:
+        """Make the table in a new file; take no other file for a journal."""
+        self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("BEGIN IMMEDIATE")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._db.execute(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._db.execute("COMMIT")
-        if version > SCHEMA_VERSION:
-            raise JournalError(
-                f"{self._where()} was written by a newer wxcoupon-analytics: upgrade, or name another journal"
-            )
+        try:
+            (ours,) = self._db.execute("PRAGMA application_id").fetchone()
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            (objects,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if objects == 0 and ours == 0:
+                self._db.execute(_SCHEMA)
+                self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif ours != _APPLICATION_ID:
+                raise JournalError(
+                    f"{self._where()} is some other SQLite database: name another file with connect(journal=…)"
+                )
+            elif version > SCHEMA_VERSION:
+                raise JournalError(
+                    f"{self._where()} was written by a newer wxcoupon-analytics: upgrade, or name another journal"
+                )
+        finally:
+            self._db.execute("COMMIT")
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                # Alone of all statements, this one does not wait for a lock.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def _where(self) -> str:
         return f"the journal {self.path}" if self.path else "the journal in memory"
@@ -180,6 +245,12 @@ class Journal:
         """Turn SQLite's and the file system's errors into one that names the file and what to do."""
         try:
             yield
+        except sqlite3.OperationalError as error:
+            raise JournalError(
+                f"{self._where()} cannot be used now: {error}; try again, or pass connect(journal=…)"
+            ) from error
+        except sqlite3.ProgrammingError as error:
+            raise JournalError(f"{self._where()} is closed with its client: connect again") from error
         except sqlite3.DatabaseError as error:
             raise JournalError(
                 f"{self._where()} cannot be used: {error}. It is left as it is; move it away to start a new one, "
@@ -189,6 +260,13 @@ class Journal:
             raise JournalError(
                 f"{self._where()} cannot be opened: {error.strerror}; pass connect(journal=…)"
             ) from error
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # containers run under users that have no name
+        return f"uid {os.getuid()}"
 
 
 def _now() -> str:

@@ -14,6 +14,7 @@ import json
 from typing import Any
 
 from wxcoupon_analytics.sandbox.books import (
+    CONFIRMING,
     EFFECTIVE,
     PENDING,
     SEQUENTIAL,
@@ -72,8 +73,8 @@ def stock_document(stock: Stock, now: int, sent: tuple[int, int], brand_id: str 
     return document if brand_id is None else {**document, "brand_id": brand_id}
 
 
-def _use(use: Use, mode: str) -> Document:
-    """Write one use; the pages show the amount saved for single-use coupons only."""
+def _use(use: Use) -> Document:
+    """Write one use. The amount saved, though a use may report it, is in no answer that shows a use."""
     document: Document = {}
     if use.time is not None:
         document = {"use_request_no": use.request_no, "use_time": rfc3339(use.time)}
@@ -81,8 +82,6 @@ def _use(use: Use, mode: str) -> Document:
             document["associated_order_info"] = use.order
         if use.pay_score_order is not None:
             document["associated_pay_score_order_info"] = use.pay_score_order
-        if use.saved_amount is not None and mode == SINGLE:
-            document["saved_amount"] = use.saved_amount
     if use.return_time is not None:
         document |= {"return_request_no": use.return_request_no, "return_time": rfc3339(use.return_time)}
     return document
@@ -92,6 +91,8 @@ def _round(coupon: Coupon, index: int, now: int) -> Document:
     use, state = coupon.uses[index], coupon.state_at(now)
     if use.time is not None:
         state = USED
+    elif state == CONFIRMING:  # a coupon's state, but none of a round's
+        state = PENDING
     elif state in (PENDING, EFFECTIVE):
         opened = index == coupon.next_round() and now >= max(use.opens, coupon.valid_begin)
         state = EFFECTIVE if opened else PENDING
@@ -99,7 +100,7 @@ def _round(coupon: Coupon, index: int, now: int) -> Document:
         "detail_state": state,
         "valid_begin_time": rfc3339(max(use.opens, coupon.valid_begin)),
         "valid_end_time": rfc3339(coupon.valid_end),
-        **_use(use, SEQUENTIAL),
+        **_use(use),
     }
     if coupon.delete_time is not None and use.time is None:
         document["delete_time"] = rfc3339(coupon.delete_time)
@@ -113,7 +114,7 @@ def _usage_detail(coupon: Coupon, now: int) -> Document:
         used = sum(use.time is not None for use in coupon.uses)
         detail = {"total_count": len(rounds), "used_count": used, "detail_item_list": rounds}
         return {"sequential_usage_detail": detail}
-    return {"single_usage_detail" if mode == SINGLE else "progressive_bundle_usage_detail": _use(coupon.uses[0], mode)}
+    return {"single_usage_detail" if mode == SINGLE else "progressive_bundle_usage_detail": _use(coupon.uses[0])}
 
 
 def coupon_halves(coupon: Coupon, now: int) -> tuple[Document, Document]:

@@ -40,7 +40,7 @@ class Deactivation:
 
 @dataclass(slots=True, eq=False)
 class ProductCoupon:
-    """A product coupon: what is offered. ``facts`` are the fields that never change, as the create request gave them."""
+    """A product coupon: what is offered. ``facts`` are the fields as the create request, and later changes, gave them."""
 
     id: str
     facts: dict[str, Any]
@@ -54,6 +54,10 @@ class ProductCoupon:
         """Single use, or one of the two generations of multi-use."""
         mode: str = self.facts["usage_mode"]
         return mode
+
+    def bundle(self, bundle_id: str) -> list[Stock]:
+        """Return the stocks of one stock bundle (批次组) in their order; none when there is no such bundle."""
+        return [stock for stock in self.stocks if stock.bundle_id == bundle_id]
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +80,14 @@ class Stock:
     sent_day: int = 0
     sent_today: int = 0
     version: int = 0
+    stores: dict[str, int] = field(default_factory=dict)  # associated stores, each with the serial of its association
+    store_serial: int = 0
+
+    @property
+    def bundle_id(self) -> str | None:
+        """The stock bundle it is a step of, if any."""
+        info: dict[str, Any] = self.facts.get("stock_bundle_info", {})
+        return info.get("stock_bundle_id")
 
     @property
     def code_mode(self) -> str:
@@ -100,14 +112,13 @@ class Use:
     time: int | None = None
     order: dict[str, Any] | None = None
     pay_score_order: dict[str, Any] | None = None
-    saved_amount: int | None = None
     return_request_no: str | None = None
     return_time: int | None = None
     opens: int = 0  # a round cannot be used before
 
     def take_back(self, request_no: str, at: int) -> None:
         """Undo the use: only the return remains on record, as the pages show it."""
-        self.request_no = self.time = self.order = self.pay_score_order = self.saved_amount = None
+        self.request_no = self.time = self.order = self.pay_score_order = None
         self.return_request_no, self.return_time = request_no, at
 
 
@@ -172,12 +183,12 @@ class Coupon:
                 coupon.written = None
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Settled:
-    """A write that has been answered: the digest of what was asked, and the parts of the first answer."""
+    """A write that was begun: the digest of what was asked, and the parts of the first answer once they are written."""
 
     digest: bytes
-    parts: tuple[str, ...]
+    parts: tuple[str, ...] | None = None
 
 
 class Agenda:
@@ -205,7 +216,9 @@ class Books:
     def __init__(self) -> None:
         self.products: dict[str, ProductCoupon] = {}
         self.users: dict[str, list[Coupon]] = {}  # by openid, in the order received; only ever appended to
-        self.settled: dict[tuple[str, str, str], Settled] = {}
+        self.ties: dict[str, Tie] = {}
+        self.settled: dict[tuple[str, str], Settled] = {}  # by operation and request number: numbers are the brand's
+        self.notify: dict[str, tuple[str, int]] = {}  # by flavour: the address for events, and when it was set
         self.agenda = Agenda()
         self._sends = 0
 
@@ -240,13 +253,28 @@ class Books:
         product.stocks.append(stock)
         return stock
 
+    def open_bundle(self, product: ProductCoupon, steps: list[dict[str, Any]], available_end: int) -> list[Stock]:
+        """Write the stocks of a new bundle into the books, in audit; each learns the bundle's id and its own place."""
+        taken = len({stock.bundle_id for stock in product.stocks} - {None})
+        bundle_id = f"9{product.id}" + (f"{taken:03d}" if taken else "")
+        return [
+            self.open_stock(
+                product,
+                {**facts, "stock_bundle_info": {"stock_bundle_id": bundle_id, "stock_bundle_index": index}},
+                available_end,
+            )
+            for index, facts in enumerate(steps)
+        ]
+
     def issue(self, coupon: Coupon, *, code: str | None) -> Coupon:
-        """Enter a sent coupon; the caller has checked every rule (rules.py)."""
+        """Enter a sent coupon; the caller has checked every rule (rules.py). A code means one coupon of its stock, for ever."""
         stock, day = coupon.stock, quota_day(coupon.receive_time)
         if stock.code_mode == UPLOAD:
             coupon.code = stock.pool.popleft()
         else:
             coupon.code = code or _wechatpay_code(stock.id, len(stock.coupons) + 1)
+        if coupon.code in stock.coupons:
+            raise AssertionError(f"the code {coupon.code!r} of stock {stock.id} was already given out")
         stock.coupons[coupon.code] = coupon
         stock.held[coupon.openid] += 1
         stock.sent_today = stock.sent_on(day) + 1
@@ -257,7 +285,9 @@ class Books:
     def next_tie(self) -> Tie:
         """Return a new, empty user coupon bundle."""
         self._sends += 1
-        return Tie(f"{7_000_000_000 + self._sends}")
+        tie = Tie(f"{7_000_000_000 + self._sends}")
+        self.ties[tie.id] = tie
+        return tie
 
 
 def count_sent(stock: Stock, now: int) -> tuple[int, int]:

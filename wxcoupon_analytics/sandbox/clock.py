@@ -17,6 +17,8 @@ from datetime import datetime, timedelta, timezone
 BEIJING = timezone(timedelta(hours=8))
 DAY = 86_400
 _OFFSET = 8 * 3_600
+_EARLIEST = int(datetime(1, 1, 2, tzinfo=BEIJING).timestamp())
+_LATEST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=BEIJING).timestamp())
 _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})")
 
 
@@ -41,10 +43,16 @@ def rfc3339(at: int) -> str:
 
 
 def parse_rfc3339(text: str) -> int:
-    """Read an instant; a text without seconds or without an offset is a ValueError, as the platform refuses it."""
+    """Read an instant; a text without seconds or without an offset is a ValueError, as the platform refuses it.
+
+    So is one that `rfc3339` could not write back: the end of the year 9999 in London is the year 10000 in Beijing.
+    """
     if not _RFC3339.fullmatch(text):
         raise ValueError(text)
-    return int(datetime.fromisoformat(text).timestamp())
+    at = int(datetime.fromisoformat(text).timestamp())
+    if not _EARLIEST <= at <= _LATEST:
+        raise ValueError(text)
+    return at
 
 
 class BusinessClock:

@@ -100,6 +100,17 @@ def array(body: Body, name: str, *, at: str = "", most: int) -> list[Any]:
     return value
 
 
+def texts(body: Body, name: str, *, at: str = "", most: int) -> list[str]:
+    """Return a required list of texts; it may be empty."""
+    if body.get(name) is None:
+        raise param_error(pointer(at, name), "required")
+    values = array(body, name, at=at, most=most)
+    for index, value in enumerate(values):
+        if not isinstance(value, str):
+            raise param_error(f"{at}/{name}/{index}", "must be a string", value=value)
+    return values
+
+
 def objects(body: Body, name: str, *, at: str = "", most: int) -> list[Body]:
     """Return a list of objects; absent is empty."""
     values = array(body, name, at=at, most=most)

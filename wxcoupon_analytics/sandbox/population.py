@@ -15,7 +15,7 @@ import math
 import random
 from bisect import bisect
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, count
 
 from wxcoupon_analytics.sandbox import rules
 from wxcoupon_analytics.sandbox.books import (
@@ -27,6 +27,7 @@ from wxcoupon_analytics.sandbox.books import (
     Books,
     Coupon,
     Deactivation,
+    Stock,
     Use,
 )
 from wxcoupon_analytics.sandbox.catalogue import Campaign, open_shop
@@ -95,8 +96,7 @@ class Population:
             wanted = (
                 campaign.daily * _WEEK[weekday(day)] * (1.05 + 0.9 * math.exp(-age / 4)) * rng.lognormvariate(0, 0.12)
             )
-            count = round(wanted)
-            users = rng.choices(self._openids, cum_weights=self._weights, k=count)
+            users = rng.choices(self._openids, cum_weights=self._weights, k=round(wanted))
             for openid in users:
                 fate = [rng.random() for _ in range(8)]
                 at = midnight(day) + _daytime(fate[0])
@@ -119,7 +119,7 @@ class Population:
         if len(campaign.stocks) > 1:
             coupons = issue_bundle(self._books, campaign.stocks, openid, at, request_no=number, channel=channel)
         else:
-            code = f"BR{stock.id[-6:]}-{len(stock.coupons) + 1:06d}" if stock.code_mode == API_ASSIGN else None
+            code = _free_code(stock) if stock.code_mode == API_ASSIGN else None
             coupons = [issue(self._books, stock, openid, at, request_no=number, channel=channel, code=code)]
         for coupon in coupons:
             _label(coupon, fate)
@@ -175,8 +175,7 @@ class Population:
         }
         if fate[6] < 0.15:
             order["sub_mchid"] = "1900000209"
-        saved = 500 + int(fate[6] * 40) * 50 if fate[7] > 0.6 else None
-        record_use(coupon, index, Use(f"USE{at}{serial}", at, order, saved_amount=saved))
+        record_use(coupon, index, Use(f"USE{at}{serial}", at, order))
         if fate[7] < 0.04:
             self._books.agenda.add(at + 300 + int(fate[4] * 2 * DAY), self._return, coupon, index, fate)
         elif index + 1 < len(coupon.uses):
@@ -205,6 +204,15 @@ class Population:
         if coupon.state_at(at) in (PENDING, EFFECTIVE):
             coupon.deactivation = Deactivation(f"DEA{at}{coupon.code[-8:]}", at, "风控命中,收回优惠")
             coupon.touch()
+
+
+def _free_code(stock: Stock) -> str:
+    """Return the code the brand's back end would assign next; what another caller has used is passed over."""
+    for number in count(len(stock.coupons) + 1):
+        code = f"BR{stock.id[-6:]}-{number:06d}"
+        if code not in stock.coupons:
+            break
+    return code
 
 
 def _label(coupon: Coupon, fate: Fate) -> None:

@@ -91,6 +91,16 @@ def sign_error(message: str, issue: str, information: dict[str, Any] | None = No
     return RefusedError(401, "SIGN_ERROR", message, detail=detail, signed=False)
 
 
+def no_authority(message: str) -> RefusedError:
+    """Build the refusal of a caller who may not do this for this brand."""
+    return RefusedError(403, "NO_AUTH", message)
+
+
+def system_error() -> RefusedError:
+    """Build the answer of a platform that does not know the outcome itself; the number stays taken."""
+    return RefusedError(500, "SYSTEM_ERROR", "系统异常,请稍后重试")
+
+
 def too_fast() -> RefusedError:
     """Build the refusal of a caller that exceeds the endpoint's rate."""
-    return RefusedError(429, "RATELIMIT_EXCEEDED", "频率限制", numeric=TOO_FAST)
+    return RefusedError(429, "RATELIMIT_EXCEEDED", "请求超过接口频率限制", numeric=TOO_FAST)

@@ -25,6 +25,7 @@ from wxcoupon_analytics.sandbox.books import (
     Coupon,
     ProductCoupon,
     Stock,
+    Tie,
 )
 from wxcoupon_analytics.sandbox.clock import quota_day
 from wxcoupon_analytics.sandbox.fields import Body
@@ -155,6 +156,22 @@ def may_return(coupon: Coupon, index: int) -> None:
         raise state_forbids("多次优惠只能退回最近一次核销")
 
 
+def may_confirm_bundle(tie: Tie, now: int) -> list[Coupon]:
+    """Return the coupons of a bundle that wait to be confirmed; there must be one."""
+    waiting = [coupon for coupon in tie.coupons if coupon.state_at(now) == CONFIRMING]
+    if not waiting:
+        raise state_forbids("用户券组不处于待确认状态")
+    return waiting
+
+
+def may_deactivate_bundle(tie: Tie, now: int) -> list[Coupon]:
+    """Return the coupons of a bundle that can be deactivated; there must be one. Used ones stay used."""
+    alive = [coupon for coupon in tie.coupons if coupon.state_at(now) in (CONFIRMING, PENDING, EFFECTIVE)]
+    if not alive:
+        raise state_forbids("用户券组当前状态不允许失效")
+    return alive
+
+
 def may_deactivate_coupon(coupon: Coupon, now: int) -> None:
     """A coupon that is used, gone or over cannot be deactivated."""
     _state_is(coupon, now, (CONFIRMING, PENDING, EFFECTIVE), "用户商品券当前状态不允许失效")
@@ -187,17 +204,43 @@ def round_to_return(coupon: Coupon, index: int | None) -> int:
     return index
 
 
-def use_time_is_credible(coupon: Coupon, at: int, now: int) -> None:
-    """A coupon is used after it was received and not in the future, business time."""
-    if not coupon.receive_time <= at <= now + CLOCK_SLACK:
-        issue = "must lie between receive_time and now"
+def use_time_is_credible(coupon: Coupon, index: int, at: int, now: int) -> None:
+    """A coupon is used while it is valid, a round once it is open, and neither in the future, business time."""
+    opens = max(coupon.valid_begin, coupon.uses[index].opens)
+    if not opens <= at <= min(now + CLOCK_SLACK, coupon.valid_end):
+        issue = "must lie within the coupon's validity and not after now"
         raise param_error("/use_time", issue, value=at, numeric=PARAM_OUT_OF_RANGE)
+
+
+def an_order_is_named(order: Body | None, pay_score_order: Body | None) -> None:
+    """A use belongs to an order: a payment's, or a pay-score service order's; one of them says which."""
+    if not order and not pay_score_order:
+        raise param_error("/associated_order_info", "required, unless associated_pay_score_order_info is given")
 
 
 def may_deactivate_stock(stock: Stock, now: int) -> None:
     """Only a stock that is sending or paused can be deactivated."""
     if stock.state_at(now) not in (SENDING, PAUSED):
         raise state_forbids("商品券批次当前状态不允许失效,仅 SENDING 或 PAUSED 状态可失效")
+
+
+def may_change_product(product: ProductCoupon) -> None:
+    """What has been deactivated stays as it was."""
+    if product.state == DEACTIVATED:
+        raise state_forbids("商品券已失效,不能修改")
+
+
+def may_change_stock(stock: Stock) -> None:
+    """What has been deactivated stays as it was."""
+    if stock.state == DEACTIVATED:
+        raise state_forbids("商品券批次已失效,不能修改")
+
+
+def takes_stores(stock: Stock) -> None:
+    """Only a stock for particular stores (特定门店可用) has a list of them."""
+    may_change_stock(stock)
+    if stock.facts.get("store_scope") != "SPECIFIC":
+        raise invalid_request("批次的可用门店范围(store_scope)不为SPECIFIC,无需关联门店")
 
 
 def may_deactivate_product(product: ProductCoupon) -> None:

@@ -2,7 +2,7 @@
 
 "领取后N天开始生效" (wait_days_after_receive) and "生效后N天内有效" (available_days) count natural days, as the pages' own example
 does: received 2025-08-02, 30 days, ends 2025-08-31T23:59:59. With nothing to wait for, a coupon is valid from the second it
-is received.
+is received. Seconds (available_seconds) count from the begin of validity too.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def window(product: ProductCoupon, stock_facts: dict[str, Any], received: int) -
     if days:
         last = min(last, midnight(quota_day(begin) + days) - 1)
     if period.get("available_seconds"):
-        last = min(last, received + int(period["available_seconds"]))
+        last = min(last, begin + int(period["available_seconds"]))
     return begin, last
 
 

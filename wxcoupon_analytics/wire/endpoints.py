@@ -28,7 +28,7 @@ class Endpoint:
 
     ``rate`` is the documented limit in requests a second. ``query`` names the parameters a GET may carry; those that end
     in ``*`` must be there. ``items`` is the list field of a paged answer. ``request_no`` is the body field that makes a
-    write idempotent. ``echoes`` are fields of the answer that must equal what was asked: an answer's signature does not
+    write idempotent. ``rows`` says where each row of a list shows what was asked for. ``echoes`` are fields of the answer that must equal what was asked: an answer's signature does not
     cover the question. ``proof`` is the read, and the field in it, that shows a write's request number once it happened.
     """
 
@@ -39,6 +39,7 @@ class Endpoint:
     rate: int
     query: tuple[str, ...] = ()
     items: str | None = None
+    rows: tuple[tuple[str, str], ...] = ()
     request_no: str | None = None
     echoes: tuple[str, ...] = ()
     proof: tuple[str, str] | None = None
@@ -69,7 +70,8 @@ _ALL = (
     # stocks (批次)
     _write("create_stock", "添加商品券批次", _PRODUCT_COUPON + "/stocks", 20, echoes=("product_coupon_id",)),
     _read("list_stocks", "查询商品券批次列表", _PRODUCT_COUPON + "/stocks", 20,
-          ("state", "stock_bundle_id", *_PAGE), items="stock_list"),
+          ("state", "stock_bundle_id", *_PAGE), items="stock_list",
+          rows=(("product_coupon_id", "product_coupon_id"), ("state", "state"))),
     _read("get_stock", "查询商品券指定批次", _STOCK, 20, echoes=_ITS_STOCK),
     _change("update_stock", "修改商品券指定批次", _STOCK, 20, echoes=_ITS_STOCK),
     _write("update_stock_budget", "修改商品券批次发放预算", _STOCK + "/update-budget", 20, echoes=_ITS_STOCK),
@@ -92,7 +94,9 @@ _ALL = (
            proof=("list_user_coupons", "send_request_no")),
     _write("pre_send_coupon", "向用户预发放商品券", "users/{openid}/pre-send-coupon", 500, "send_request_no"),
     _read("list_user_coupons", "指定券状态查询用户商品券列表", "users/{openid}/coupons", 500,
-          ("appid*", "product_coupon_id", "stock_id", "coupon_state", *_PAGE), items="user_coupon_list"),
+          ("appid*", "product_coupon_id", "stock_id", "coupon_state", *_PAGE), items="user_coupon_list",
+          rows=(("product_coupon_id", "product_coupon.product_coupon_id"), ("stock_id", "stock.stock_id"),
+                ("coupon_state", "coupon_state"))),
     _read("get_user_coupon", "查询用户商品券详情", _USER_COUPON, 500,
           ("product_coupon_id*", "stock_id*", "appid*"), echoes=_ITS_COUPON),
     _write("confirm_coupon", "确认发放用户商品券", _USER_COUPON + "/confirm", 500,

@@ -31,7 +31,7 @@ from wxcoupon_analytics.errors import (
 )
 from wxcoupon_analytics.wire.endpoints import Endpoint
 from wxcoupon_analytics.wire.pacing import Pace
-from wxcoupon_analytics.wire.questions import Question, ask_for_proof, mismatch, next_page, shows
+from wxcoupon_analytics.wire.questions import Question, ask_for_proof, mismatch, next_page, shows, stranger
 from wxcoupon_analytics.wire.signing import WechatpayAuth, explain_refused_signature, signed_at
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,9 @@ IN_FLIGHT = 64
 ATTEMPTS = 5
 PATIENCE_SECONDS = 60.0
 HOST_REST_SECONDS = 30.0
-_NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout)
+# Over all threads of a client: connections are not free, neither here nor there.
+_CONNECTIONS = 128
 _TIMEOUTS = (httpx.TimeoutException, TimeoutError)
 # Full jitter, over a floor: many notebooks that were refused together must not come back together.
 _wait = tenacity.wait_fixed(0.1) + tenacity.wait_random_exponential(multiplier=0.3, max=8)
@@ -106,17 +108,18 @@ class Exchange:
         self._extensions = {"timeout": httpx.Timeout(timeout).as_dict()}
         self._transport = transport
         self._auth = WechatpayAuth(credentials)
+        self._connections = asyncio.Semaphore(_CONNECTIONS)
         self._headers = (("Accept", "application/json"), ("Accept-Encoding", "gzip"), ("User-Agent", user_agent))
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
 
-    async def answer(self, question: Question) -> Answer:
+    async def answer(self, question: Question, doubtful: bool = False) -> Answer:
         """Ask until there is an answer, a refusal that repeating cannot change, or patience ends.
 
-        A refusal that follows an attempt which may have succeeded is not believed: the platform is asked whether the
-        write happened.
+        A refusal that follows an attempt which may have succeeded (``doubtful``: one made before this call) is not
+        believed: the platform is asked whether the write happened.
 
         Raises
         ------
@@ -127,7 +130,7 @@ class Exchange:
         TransportError
             No usable answer came.
         """
-        progress = _Progress()
+        progress = _Progress(maybe_executed=doubtful)
         try:
             return await self._ask(question, progress)
         except WxCouponError as error:
@@ -144,9 +147,29 @@ class Exchange:
         seen: set[str] = set()
         here: Question | None = question
         while here:
-            answers.append(answer := await self.answer(here))
+            answers.append(answer := await self.page(here))
             here = next_page(here, answer.document, seen)
+        rows = sum(len(answer.document.get(question.endpoint.items or "") or []) for answer in answers)
+        total = answers[-1].document.get("total_count")
+        if isinstance(total, int) and rows < total:
+            log.warning("%s: the list says it has %s entries, but %s came", question.endpoint.name, total, rows)
         return answers
+
+    async def page(self, question: Question) -> Answer:
+        """Ask for one page of a list; its rows must be of those that were asked for.
+
+        Raises
+        ------
+        VerificationError
+            A row is not: the signed answer belongs to another request.
+        """
+        answer = await self.answer(question)
+        if wrong := stranger(question, answer.document):
+            raise VerificationError(
+                f"{question.endpoint.name}: a signed answer with rows of another {wrong} than asked for: it belongs to another "
+                "request"
+            )
+        return answer
 
     async def _ask(self, question: Question, progress: _Progress) -> Answer:
         try:
@@ -199,8 +222,8 @@ class Exchange:
         progress.attempts += 1
         progress.retry_after = 0.0
         try:
-            # Beside the transport's own limits: an answer that drips must end as well.
-            async with asyncio.timeout(self._timeout * 3):
+            # The timeout stands beside the transport's own: an answer that drips must end as well.
+            async with self._connections, asyncio.timeout(self._timeout * 3):
                 response = await self._send(host, question)
         except _NEVER_LEFT as error:
             host.down_until = time.monotonic() + HOST_REST_SECONDS
@@ -257,7 +280,6 @@ def _success(question: Question, response: httpx.Response) -> Answer:
     document = _json(content) if content else {}
     if document is None:
         raise TransportError(f"{name}: a verified answer that is not a JSON object: {_excerpt(content)}")
-    # The rows of a list are held against the question once they are columns.
     if wrong := mismatch(question, document):
         raise VerificationError(
             f"{name}: a signed answer that is not about the {wrong} asked for: it belongs to another request"

@@ -182,10 +182,10 @@ def _decrypted(key: bytes, resource: object) -> dict[str, Any]:
     algorithm = resource.get("algorithm")
     if algorithm != ALGORITHM:
         raise ValidationError(f"the notification is encrypted with {algorithm!r}; only {ALGORITHM} is known")
-    nonce, associated = _text(resource, "nonce"), resource.get("associated_data") or ""
+    nonce, ciphertext = _text(resource, "nonce"), _text(resource, "ciphertext")
+    associated = str(resource.get("associated_data") or "")
     try:
-        ciphertext = base64.b64decode(_text(resource, "ciphertext"), validate=True)
-        plain = AESGCM(key).decrypt(nonce.encode(), ciphertext, str(associated).encode())
+        plain = AESGCM(key).decrypt(nonce.encode(), base64.b64decode(ciphertext, validate=True), associated.encode())
     except InvalidTag:
         raise VerificationError(
             "the notification cannot be decrypted: apiv3_key is not the APIv3 key it was encrypted with (was it changed "

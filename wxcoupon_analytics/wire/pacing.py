@@ -1,7 +1,7 @@
 """Not faster than the API allows, and slower when someone else uses the same quota.
 
-Turns are given out one by one, evenly spaced (the generic cell rate algorithm): no window of a second, wherever it begins,
-holds more than the limit and a twentieth. A 429 says that others share the quota, so the pace falls by three tenths; it
+Turns are given out one by one, evenly spaced (the generic cell rate algorithm); a turn that was woken late by a moment is
+made up for, so that a window of a second holds at most a hundredth more than the limit. A 429 says that others share the quota, so the pace falls by three tenths; it
 comes back by a twentieth of the limit each second.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-_BURST_SECONDS = 0.05
+_LATE_SECONDS = 0.01
 _SLOWER = 0.7
 _LEAST = 0.05
 _RECOVERY_PER_SECOND = 0.05
@@ -42,16 +42,20 @@ class Pace:
         self._slowed = self._next - 1
 
     async def turn(self) -> None:
-        """Wait for one's turn."""
+        """Wait for one's turn; a wait that is cancelled gives its turn back."""
         if (wait := self.take()) > 0:
-            await asyncio.sleep(wait)
+            try:
+                await asyncio.sleep(wait)
+            except asyncio.CancelledError:
+                self._next -= 1 / self._rate
+                raise
 
     def take(self) -> float:
         """Take a turn and say how many seconds away it is."""
         now = self._clock()
         self._recover(now)
         # Turns nobody took are lost, but for those of the last moment: an idle second must not become a burst.
-        at = max(self._next, now - _BURST_SECONDS)
+        at = max(self._next, now - _LATE_SECONDS)
         self._next = at + 1 / self._rate
         return max(0.0, at - now)
 

@@ -84,7 +84,7 @@ def ask(
         raise ValidationError(
             f"{name} needs {endpoint.request_no} in its body: it is what keeps a repeat from acting twice"
         )
-    given = {k: v for k, v in {**content, **path}.items() if isinstance(v, str)}
+    given = {k: v for k, v in {**content, **asked, **path}.items() if isinstance(v, str)}
     expected = {e: given[last] for e in endpoint.echoes if (last := e.rpartition(".")[2]) in given}
     return Question(endpoint, target, b"" if endpoint.method == "GET" else _encoded(name, content), given, expected)
 
@@ -155,6 +155,15 @@ def next_page(question: Question, page: Mapping[str, Any], seen: set[str]) -> Qu
 def mismatch(question: Question, answer: Mapping[str, Any]) -> str | None:
     """Name the first field in which an answer is not about what was asked."""
     return next((dotted for dotted, wanted in question.expected.items() if _at(answer, dotted) != wanted), None)
+
+
+def stranger(question: Question, page: Mapping[str, Any]) -> str | None:
+    """Name the first thing asked for that a row of a page is not of."""
+    rows = page.get(question.endpoint.items or "") or []
+    for asked, dotted in question.endpoint.rows:
+        if asked in question.given and any(_at(row, dotted) != question.given[asked] for row in rows):
+            return asked
+    return None
 
 
 def _at(entity: Mapping[str, Any], dotted: str) -> Any:

@@ -8,7 +8,6 @@ https://pay.weixin.qq.com/doc/brand/4015407570 and https://pay.weixin.qq.com/doc
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 import time
 from collections.abc import Generator
@@ -113,7 +112,7 @@ def verify(credentials: Credentials, headers: httpx.Headers, body: bytes) -> Non
     message = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
     try:
         key.verify(base64.b64decode(signature, validate=True), message, _PADDING, _HASH)
-    except (InvalidSignature, binascii.Error):
+    except (InvalidSignature, ValueError):  # ValueError: not Base64
         raise VerificationError(
             f"the answer's signature does not fit its body under key {serial!r}: the body was altered on the way, or "
             "public_key is not the key of that id"

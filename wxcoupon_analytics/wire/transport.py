@@ -1,14 +1,10 @@
 """An httpx transport that sends over aiohttp: a sixth of the CPU per request of httpx's own pool, and no re-quoting.
 
-What this file owes its callers is truth about failure: ``httpx.ConnectError``, ``ConnectTimeout`` and ``PoolTimeout`` mean
-that the request certainly never left; every other error means that it may have arrived.
+What this file owes its callers is truth about failure: ``httpx.ConnectError`` and ``ConnectTimeout`` mean that the
+request certainly never left; every other error means that it may have arrived.
 """
 
 from __future__ import annotations
-
-import ssl
-from types import TracebackType
-from typing import Self
 
 import aiohttp
 import httpx
@@ -22,15 +18,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     cookie is kept, no redirect followed, no environment proxy used, and nothing is sent twice below us.
     """
 
-    def __init__(self, *, limit: int = 128, verify: ssl.SSLContext | None = None) -> None:
-        self._limit = limit
-        self._ssl = verify
+    def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
         # Made on first use: a session belongs to the event loop it is made in.
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._limit, ssl=self._ssl or True, keepalive_timeout=30)
+            # Unlimited: a caller that waits for a free connection must not take that for a host out of reach.
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -47,7 +42,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         timeout = request.extensions.get("timeout", {})
         limits = aiohttp.ClientTimeout(
             total=None,
-            connect=timeout.get("pool"),
             sock_connect=timeout.get("connect"),
             sock_read=timeout.get("read"),
         )
@@ -88,14 +82,3 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Close the session and its connections."""
         if self._session is not None:
             await self._session.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.aclose()

@@ -40,6 +40,7 @@ def day_periods_need_days(weekly: Mapping[str, Any], path: str, found: Findings)
 
 
 def validity_is_at_most_a_year(period: Mapping[str, Any], path: str, found: Findings) -> None:
+    """Hold a stock to the 365 days that the reference allows between its two times."""
     begin, end = instant(period.get("available_begin_time")), instant(period.get("available_end_time"))
     if begin is not None and end is not None and end - begin > timedelta(days=365):
         found.wrong(
@@ -49,6 +50,7 @@ def validity_is_at_most_a_year(period: Mapping[str, Any], path: str, found: Find
 
 
 def days_and_irregular_periods(period: Mapping[str, Any], path: str, found: Findings) -> None:
+    """Name the pair that one page forbids and the request example uses."""
     if has(period, "available_days") and has(period, "irregular_available_period_list"):
         found.disputed(
             join(path, "available_days"),
@@ -57,6 +59,7 @@ def days_and_irregular_periods(period: Mapping[str, Any], path: str, found: Find
 
 
 def waiting_needs_days(period: Mapping[str, Any], path: str, found: Findings) -> None:
+    """Name a waiting time that one page would ignore."""
     if period.get("wait_days_after_receive") and not (
         has(period, "available_days") or has(period, "available_seconds")
     ):
@@ -84,21 +87,6 @@ def usage_methods_have_their_targets(display: Mapping[str, Any], path: str, foun
             )
 
 
-def one_usage_rule(stock: Mapping[str, Any], path: str, found: Findings) -> None:
-    """当且仅当 usage_mode 为 … 时提供: each usage mode has a rule of its own."""
-    given = [name for name in RULE_OF_MODE.values() if has(stock, name)]
-    if not given:
-        found.wrong(
-            join(path, "single_usage_rule"),
-            "is missing, and so are the rules of the other usage modes; give the one of the product coupon's usage_mode",
-        )
-    for extra in given[1:]:
-        found.disputed(
-            join(path, extra),
-            f"stands beside {given[0]}: the pages give a stock the rule of its usage mode only, an example answer has both",
-        )
-
-
 def one_kind(names: tuple[str, ...], *, needed: bool) -> Rule:
     """Build the rule that a usage rule speaks of one coupon type (对于文档中标记不应填写的优惠规则应删除)."""
 
@@ -116,6 +104,7 @@ def one_kind(names: tuple[str, ...], *, needed: bool) -> Rule:
 
 
 def exchange_is_for_single_goods(body: Mapping[str, Any], path: str, found: Findings) -> None:
+    """EXCHANGE: 仅在 scope 为 SINGLE 时可配置."""
     if body.get("type") == "EXCHANGE" and body.get("scope") in ("ALL", "CATEGORY"):
         found.wrong(join(path, "type"), f"EXCHANGE needs scope SINGLE, not {body['scope']}; change one of them")
 
@@ -157,7 +146,7 @@ def discount_of_all_goods_is_in_the_product_coupon(body: Mapping[str, Any], path
         body.get("usage_mode") != "SINGLE"
         or body.get("scope") != "ALL"
         or own is None
-        or "single_usage_info" not in body
+        or not has(body, "single_usage_info")
     ):
         return
     here = join(path, "single_usage_info")
@@ -187,9 +176,7 @@ def discount_of_single_goods_is_in_the_stock(body: Mapping[str, Any], path: str,
                 )
         if own and has(part(body, "stock"), "single_usage_rule") and not has(rule, own):
             found.wrong(join(in_stock, own), f"is missing; type {body['type']} with scope SINGLE has its discount here")
-        for name in COUPONS:
-            if own and has(rule, name) and name != own and not has(rule, own):
-                found.wrong(join(in_stock, name), f"belongs to another type than {body['type']}; remove it")
+            _of_another_type(rule, COUPONS, str(body["type"]), in_stock, found)
     elif body.get("scope") == "ALL":
         for name in COUPONS:
             if has(rule, name):
@@ -197,6 +184,12 @@ def discount_of_single_goods_is_in_the_stock(body: Mapping[str, Any], path: str,
                     join(in_stock, name),
                     f"does not belong here with scope ALL; the discount of the product coupon holds (single_usage_info.{name})",
                 )
+
+
+def _of_another_type(rule: Mapping[str, Any], names: tuple[str, ...], kind: str, path: str, found: Findings) -> None:
+    for name in names:
+        if has(rule, name):
+            found.wrong(join(path, name), f"belongs to another type than {kind}; remove it")
 
 
 def stock_of_the_mode(body: Mapping[str, Any], path: str, found: Findings) -> None:
@@ -231,9 +224,7 @@ def as_many_discounts_as_rounds(body: Mapping[str, Any], path: str, found: Findi
         here = join(path, f"{container}.{RULE_OF_MODE[mode]}")
         if not has(rule, f"{own}_list"):
             found.wrong(join(here, f"{own}_list"), f"is missing; type {body['type']} has its discounts here")
-            for name in COUPON_LISTS:
-                if has(rule, name):
-                    found.wrong(join(here, name), f"belongs to another type than {body['type']}; remove it")
+            _of_another_type(rule, COUPON_LISTS, str(body["type"]), here, found)
         elif type(count) is int and len(given := entries(rule, f"{own}_list")) != count:
             found.wrong(
                 join(here, f"{own}_list"),
@@ -242,8 +233,21 @@ def as_many_discounts_as_rounds(body: Mapping[str, Any], path: str, found: Findi
 
 
 def stock_has_a_usage_rule(body: Mapping[str, Any], path: str, found: Findings) -> None:
-    if isinstance(body.get("stock"), Mapping):
-        one_usage_rule(body["stock"], join(path, "stock"), found)
+    """Hold a stock that is added to a coupon of unknown usage mode to having the rule of one (当且仅当 usage_mode 为 … 时提供)."""
+    stock, here = body.get("stock"), join(path, "stock")
+    if not isinstance(stock, Mapping):
+        return
+    given = [name for name in RULE_OF_MODE.values() if has(stock, name)]
+    if not given:
+        found.wrong(
+            join(here, "single_usage_rule"),
+            "is missing, and so are the rules of the other usage modes; give the one of the product coupon's usage_mode",
+        )
+    for extra in given[1:]:
+        found.disputed(
+            join(here, extra),
+            f"stands beside {given[0]}: the pages give a stock the rule of its usage mode only, an example answer has both",
+        )
 
 
 def bundle_has_its_usage_rule(body: Mapping[str, Any], path: str, found: Findings) -> None:
