@@ -149,5 +149,26 @@ def test_load_says_what_is_missing_doubled_or_misspelt(clean: Path, monkeypatch:
     with pytest.raises(wx.CredentialsError, match=r"did you mean 'serial_no'\?"):
         wx.Credentials.load()
     monkeypatch.setenv("WXCOUPON_CONFIG", str(clean / "none.toml"))
-    with pytest.raises(wx.CredentialsError, match="none.toml, which cannot be read"):
+    with pytest.raises(wx.CredentialsError, match="none.toml cannot be read"):
         wx.Credentials.load()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "gbk"])
+@pytest.mark.parametrize("name", [".env", "brand.toml"])
+def test_a_file_in_another_encoding_is_refused_without_its_contents(name, encoding, clean: Path, monkeypatch):
+    text = 'WXCOUPON_APIV3_KEY="secret-of-thirty-two-characters-"\n# 品牌密钥\n'
+    (clean / name).write_bytes(text.encode(encoding))
+    if name != ".env":
+        monkeypatch.setenv("WXCOUPON_CONFIG", str(clean / name))
+    with pytest.raises(wx.CredentialsError, match="is not UTF-8 text") as caught:
+        wx.Credentials.load()
+    seen: BaseException | None = caught.value
+    while seen is not None:
+        assert b"secret" not in repr(vars(seen)).encode() + getattr(seen, "object", b"")
+        seen = seen.__cause__ or seen.__context__
+
+
+def test_a_byte_order_mark_does_no_harm(clean: Path):
+    text = "".join(f"WXCOUPON_{k.upper()}={v}\n" for k, v in settings(clean).items())
+    (clean / ".env").write_text("\ufeff" + text, encoding="utf-8")
+    assert wx.Credentials.load().brand_id == "120344"

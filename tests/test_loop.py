@@ -93,3 +93,36 @@ def test_python_ends_though_a_client_was_never_closed():
         loop.run(asyncio.sleep, 0.01)
     """)
     subprocess.run([sys.executable, "-W", "error", "-c", code], timeout=20, check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
+def test_a_forked_process_is_told_to_connect_again():
+    code = textwrap.dedent("""
+        import asyncio, os
+        from wxcoupon_analytics.loop import BackgroundLoop
+        loop = BackgroundLoop()
+        if os.fork() == 0:
+            try:
+                loop.run(asyncio.sleep, 0)
+            except RuntimeError as error:
+                os._exit(0 if "connect again here" in str(error) else 1)
+            os._exit(2)
+        assert os.wait()[1] == 0
+    """)
+    subprocess.run([sys.executable, "-c", code], timeout=20, check=True)
+
+
+def test_a_client_dropped_in_its_own_loop_ends_it():
+    loop = BackgroundLoop()
+    thread = next(t for t in threading.enumerate() if t.name == "wxcoupon-loop" and t.is_alive())
+    holder = [loop]
+
+    async def drop() -> None:
+        holder.clear()
+
+    future = loop.start(drop)
+    del loop
+    future.result(5)
+    del future
+    thread.join(5)
+    assert not thread.is_alive()

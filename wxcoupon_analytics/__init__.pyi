@@ -18,6 +18,7 @@ from .errors import TransportError as TransportError
 from .errors import ValidationError as ValidationError
 from .errors import VerificationError as VerificationError
 from .errors import WxCouponError as WxCouponError
+from .events import Notifications as Notifications
 from .metrics.budget import budget_use as budget_use
 from .metrics.quota import remaining_daily_quota as remaining_daily_quota
 from .metrics.states import state_breakdown as state_breakdown
@@ -28,5 +29,7 @@ from .samples import load_sample as load_sample
 from .sandbox import Sandbox as Sandbox
 from .snapshots import SnapshotStore as SnapshotStore
 from .versions import show_versions as show_versions
+from .wire.notifications import Notification as Notification
+from .wire.validation import ApiRuleWarning as ApiRuleWarning
 
 __version__: str

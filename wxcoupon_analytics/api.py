@@ -32,9 +32,10 @@ class Api:
     Source: the product-coupon pages of https://pay.weixin.qq.com/doc/brand/ and https://pay.weixin.qq.com/doc/v3/partner/.
     """
 
-    def __init__(self, loop: BackgroundLoop, exchange: Exchange) -> None:
+    def __init__(self, loop: BackgroundLoop, exchange: Exchange, *, strict_enums: bool) -> None:
         self._loop = loop
         self._exchange = exchange
+        self._strict_enums = strict_enums
 
     def create_product_coupon(self, body: Mapping[str, Any]) -> Json:
         """Create a product coupon with its first stock (创建商品券).
@@ -312,7 +313,7 @@ class Api:
                     return
                 first = window.popleft()
                 try:
-                    yield first if isinstance(first, WxCouponError) else first.result().document
+                    yield first if isinstance(first, WxCouponError) else self._loop.result(first).document
                 except WxCouponError as error:
                     yield error
         finally:
@@ -326,7 +327,7 @@ class Api:
             wanted = ", ".join([*ids, "body"] if writes else ids)
             raise ValidationError(f"each call of {endpoint.name} is a tuple ({wanted})")
         body = call[-1] if writes else None
-        return ask(self._exchange.credentials, endpoint.name, dict(zip(ids, call, strict=False)), body=body)
+        return self.question(endpoint.name, dict(zip(ids, call, strict=False)), body=body)
 
     def call(
         self,
@@ -342,12 +343,23 @@ class Api:
         With ``doubtful`` an earlier attempt at this write may have succeeded, so that a refusal is believed only after
         looking.
         """
-        question = ask(self._exchange.credentials, name, path, query=query, body=body)
+        question = self.question(name, path, query=query, body=body)
         return self._loop.run(self._exchange.answer, question, doubtful).document
+
+    def question(
+        self,
+        name: str,
+        path: Mapping[str, str],
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Question:
+        """Say what would be asked, held against the documented rules, without asking."""
+        return ask(self._exchange.credentials, name, path, query=query, body=body, strict_enums=self._strict_enums)
 
     def _items(self, name: str, path: Mapping[str, str], query: Mapping[str, str | int | None]) -> Iterator[Json]:
         # Built here, not in the generator: bad arguments must raise where they are given, not at the first next().
-        return self._each_item(ask(self._exchange.credentials, name, path, query=query))
+        return self._each_item(self.question(name, path, query=query))
 
     def _each_item(self, question: Question | None) -> Iterator[Json]:
         seen: set[str] = set()

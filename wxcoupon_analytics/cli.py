@@ -1,4 +1,4 @@
-"""The command line: ``wxcoupon demo``."""
+"""The command line: ``wxcoupon demo`` and ``wxcoupon doctor``."""
 
 from __future__ import annotations
 
@@ -56,3 +56,37 @@ def demo(
     except wx.WxCouponError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+@app.command()
+def doctor(
+    host: Annotated[
+        list[str] | None, typer.Option(help="A host to check instead of the platform's two; may be repeated.")
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(help="Your API certificate (apiclient_cert.pem), to hold key and serial number against."),
+    ] = None,
+    product_coupon_id: Annotated[
+        str | None, typer.Option(help="A product coupon to read; default: one that does not exist.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for each connection and answer.")] = 10.0,
+) -> None:
+    """Check credentials, clock, network and signatures, and say what to do about each failure.
+
+    Reads the credentials as Credentials.load does. Changes nothing, prints nothing secret; exit status 0 if all is well.
+
+    Example: wxcoupon doctor --certificate apiclient_cert.pem
+    """
+    from wxcoupon_analytics.client import HOSTS
+    from wxcoupon_analytics.doctor import render, run_checks
+
+    checks = run_checks(
+        wx.Credentials.load,
+        host or HOSTS,
+        timeout=timeout,
+        certificate=certificate,
+        product_coupon_id=product_coupon_id,
+    )
+    typer.echo(render(checks))
+    raise typer.Exit(0 if all(check.ok for check in checks) else 1)

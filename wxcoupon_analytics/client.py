@@ -17,6 +17,7 @@ from wxcoupon_analytics.actions.journal import Journal, default_path
 from wxcoupon_analytics.api import Api
 from wxcoupon_analytics.credentials import Credentials
 from wxcoupon_analytics.errors import CredentialsError, ValidationError
+from wxcoupon_analytics.events import Notifications
 from wxcoupon_analytics.fetch import Fetch
 from wxcoupon_analytics.loop import BackgroundLoop
 from wxcoupon_analytics.wire.exchange import Exchange
@@ -34,6 +35,7 @@ def connect(
     rate: float | None = None,
     journal: str | PathLike[str] | None = None,
     clock: Callable[[], datetime] | None = None,
+    strict_enums: bool = True,
 ) -> Client:
     """Connect to WeChat Pay as a brand or a partner. Nothing is sent yet.
 
@@ -52,6 +54,8 @@ def connect(
         notebooks share it; with loopback hosts a temporary one.
     clock : callable, optional
         Business time, for the embedded brand and for tests; must return aware datetimes.
+    strict_enums : bool
+        Whether a value that no page lists is refused in a write (True) or warned about (False): the API invents new ones.
 
     Returns
     -------
@@ -74,7 +78,15 @@ def connect(
     >>> coupon["state"]
     'EFFECTIVE'
     """
-    return Client(credentials, hosts=hosts, timeout=timeout, rate=rate, journal=journal, clock=clock)
+    return Client(
+        credentials,
+        hosts=hosts,
+        timeout=timeout,
+        rate=rate,
+        journal=journal,
+        clock=clock,
+        strict_enums=strict_enums,
+    )
 
 
 class Client:
@@ -88,6 +100,8 @@ class Client:
         Frames.
     actions : Actions
         What changes the world.
+    notifications : Notifications
+        What the platform posted to your own server: one at a time, or a log of them.
     """
 
     def __init__(
@@ -99,6 +113,7 @@ class Client:
         rate: float | None,
         journal: str | PathLike[str] | None,
         clock: Callable[[], datetime] | None,
+        strict_enums: bool,
     ) -> None:
         if not isinstance(credentials, Credentials):
             raise CredentialsError(f"connect needs Credentials, not {type(credentials).__name__}: see wx.Credentials")
@@ -106,7 +121,7 @@ class Client:
             raise ValidationError(
                 'hosts must be a list or tuple of URLs, for example ("https://api.mch.weixin.qq.com",)'
             )
-        loopback = [_check_host(host) for host in hosts]
+        loopback = [check_host(host) for host in hosts]
         for name, value in (("timeout", timeout), ("rate", rate)):
             if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
                 raise ValidationError(f"{name} must be a positive number, not {value!r}")
@@ -125,9 +140,10 @@ class Client:
         self._journal = Journal(
             journal or (None if all(loopback) else default_path(credentials)), brand_id=credentials.brand_id
         )
-        self.api = Api(self._loop, exchange)
+        self.api = Api(self._loop, exchange, strict_enums=strict_enums)
         self.fetch = Fetch(self._loop, exchange, clock=clock)
         self.actions = Actions(self.api, self._journal)
+        self.notifications = Notifications(credentials)
 
     def now(self) -> datetime:
         """Business time: the clock this client was given, else the present; aware, in Asia/Shanghai."""
@@ -148,7 +164,7 @@ class Client:
         return f"<Client {self.credentials!r}{' closed' if self._loop.closed else ''}>"
 
 
-def _check_host(host: str) -> bool:
+def check_host(host: str) -> bool:
     """Refuse a host that is not https, unless it is this machine; say whether it is."""
     try:
         parts = urlsplit(host)

@@ -22,7 +22,7 @@ import httpx
 from cryptography import x509
 from dotenv import dotenv_values
 
-from wxcoupon_analytics.client import _check_host
+from wxcoupon_analytics.client import check_host
 from wxcoupon_analytics.credentials import Credentials
 from wxcoupon_analytics.errors import CredentialsError, ValidationError, VerificationError
 from wxcoupon_analytics.wire.questions import ask
@@ -223,7 +223,7 @@ def _private_key(credentials: Credentials | None, certificate: str | PathLike[st
 def _probe(url: str, timeout: float) -> _Host:
     """Reach a host step by step, so that the step that fails can be named. Nothing of the credentials is sent."""
     try:
-        _check_host(url)
+        check_host(url)
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError as error:

@@ -129,11 +129,6 @@ def rows_of(frame: Any) -> list[Row]:
     return eager.rows(named=True)
 
 
-def key_of(row: Row) -> tuple[str, str]:
-    """Give what a stock is known by within one brand."""
-    return row["product_coupon_id"], row["stock_id"]
-
-
 def new_axes(bars: int) -> Axes:
     """Open a figure tall enough for its bars."""
     _, ax = plt.subplots(figsize=(10.4, 1.9 + 0.34 * max(bars, 2)), layout="constrained")
@@ -170,7 +165,11 @@ def stock_labels(rows: Sequence[Row]) -> list[str]:
     """Name stocks as people do, by coupon and remark, adding the id only where that would name two alike."""
     names = [shortened(" · ".join(part for part in (row["name"], row["remark"]) if part)) for row in rows]
     return [
-        row["stock_id"] if not name else f"{name} ({row['stock_id']})" if names.count(name) > 1 else name
+        (row["stock_id"] or NOT_KNOWN)
+        if not name
+        else f"{name} ({row['stock_id'] or NOT_KNOWN})"
+        if names.count(name) > 1
+        else name
         for name, row in zip(names, rows, strict=True)
     ]
 

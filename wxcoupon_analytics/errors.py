@@ -57,7 +57,12 @@ class CredentialsError(WxCouponError):
 
 
 class ValidationError(WxCouponError, ValueError):
-    """The arguments are wrong; nothing has left this machine."""
+    """The arguments are wrong; nothing has left this machine.
+
+    ``problems`` has each thing that is wrong with a request's body as a text of its own.
+    """
+
+    problems: tuple[str, ...] = ()
 
 
 class ConfirmationError(WxCouponError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from wxcoupon_analytics.entities.doubles import once_each
 from wxcoupon_analytics.entities.flatten import Page, flatten_pages, to_frame
 from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.loop import BackgroundLoop, map_bounded
@@ -107,7 +108,7 @@ class Fetch:
         questions = [ask(self._exchange.credentials, "list_stocks", {"product_coupon_id": i}, query=query) for i in ids]
         groups = self._pages(questions, what="stocks", show_progress=show_progress)
         table = flatten_pages("stocks", (p for group in groups for p in group))
-        return to_frame("stocks", table)
+        return to_frame("stocks", once_each("stocks", table))
 
     def user_coupons(
         self,
@@ -158,7 +159,7 @@ class Fetch:
         questions = [ask(self._exchange.credentials, "list_user_coupons", {"openid": u}, query=query) for u in users]
         groups = self._pages(questions, what="users", show_progress=show_progress, openids=users, appid=appid)
         table = flatten_pages("user_coupons", (p for group in groups for p in group))
-        return to_frame("user_coupons", table)
+        return to_frame("user_coupons", once_each("user_coupons", table))
 
     def snapshot(
         self,

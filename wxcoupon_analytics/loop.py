@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Q = TypeVar("Q")
 CANCEL_SECONDS = 5.0
+LOOK_UP_SECONDS = 0.2
 
 
 class BackgroundLoop:
@@ -83,12 +84,20 @@ class BackgroundLoop:
         """
         future = self.start(work, *args)
         try:
-            return future.result()
-        except CancelledError:
-            raise RuntimeError("the client was closed while this call was running") from None
+            return self.result(future)
         except BaseException:
             self.cancel([future])
             raise
+
+    def result(self, future: Future[T]) -> T:
+        """Wait for a future's result, so that the Stop button is heard."""
+        # Polars takes SIGINT for itself in a way that no longer wakes a waiting thread: it has to look up now and then.
+        while not wait([future], timeout=LOOK_UP_SECONDS).done:
+            pass
+        try:
+            return future.result()
+        except CancelledError:
+            raise RuntimeError("the client was closed while this call was running") from None
 
     @property
     def closed(self) -> bool:

@@ -31,7 +31,6 @@ from wxcoupon_analytics.drawing import (
     cut_text,
     draw_tracks,
     halted,
-    key_of,
     luminance,
     minute_text,
     name_bars,
@@ -44,8 +43,8 @@ from wxcoupon_analytics.drawing import (
     write_beside,
 )
 from wxcoupon_analytics.fonts import letters
-from wxcoupon_analytics.metrics import budget_use, remaining_daily_quota, state_breakdown
-from wxcoupon_analytics.metrics.engines import SHANGHAI
+from wxcoupon_analytics.metrics import budget, budget_use, quota, remaining_daily_quota, state_breakdown
+from wxcoupon_analytics.metrics.engines import SHANGHAI, collect, has_brand, open_frame
 
 
 def plot_budget_use(
@@ -178,10 +177,11 @@ def plot_remaining_daily_quota(
     """
     words, limit = words_of(lang), checked_top(top)
     moment = now or datetime.now(SHANGHAI)
-    rows = rows_of(remaining_daily_quota(stocks, now=moment))
-    # The quota does not carry names: budget_use does.
-    named = {key_of(row): row for row in rows_of(budget_use(stocks, product_coupons))}
-    rows = [{**named[key_of(row)], **row} for row in rows]
+    # The quota does not carry names: budget_use does. Both keep the order of rows, which only Arrow is sure to have.
+    needed = list(dict.fromkeys([*(["brand_id"] if has_brand(stocks) else []), *budget.STOCKS, *quota.STOCKS]))
+    table = collect(open_frame(stocks, entity="stocks", needs=needed), needed).to_native()
+    named, limited = rows_of(budget_use(table, product_coupons)), rows_of(remaining_daily_quota(table, now=moment))
+    rows = [{**name, **row} for name, row in zip(named, limited, strict=True)]
     rows.sort(key=lambda row: (row["sendable_today"] is None, -(row["sendable_today"] or 0), row["stock_id"] or ""))
     shown = rows[:limit]
     longest = max((row["sendable_today"] or 0 for row in shown), default=0) or 1

@@ -5,14 +5,13 @@
     data/
       stocks/
         month=2026-11/
-          20261102T100000000000Z-5f0c9a1e.parquet
+          20261102T100000000000Z-18a3c5f20d4b9e10-5f0c9a1e.parquet
       product_coupons/ …
       user_coupons/ …
       .staging/                                       files being written; outside the folders readers look into
 
-The name begins with the instant the snapshot was taken at, in UTC, so that names sort by time; the rest is random, so
-that two processes never write the same file. Each file carries the entity's declared Arrow schema and, first, the
-``taken_at`` it belongs to. There is no pandas metadata: it names list columns' dtypes in a way other readers trip over.
+Each file carries the entity's declared Arrow schema and, first, the ``taken_at`` it belongs to. There is no pandas
+metadata: it names list columns' dtypes in a way other readers trip over. Names are explained in ``snapshot_files``.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ import pyarrow.parquet as pq
 
 from wxcoupon_analytics.entities.schemas import TIME, TIMEZONE, Entity, frame_of, lookup, to_table
 from wxcoupon_analytics.errors import SnapshotError, ValidationError
+from wxcoupon_analytics.snapshot_files import named, new_path, stamp, write_whole
 
 __all__ = ["Snapshot", "SnapshotStore"]
 
@@ -43,7 +43,6 @@ SCHEMA_VERSION: Final = 1
 BEIJING: Final = ZoneInfo(TIMEZONE)
 
 _OURS: Final = "wxcoupon."  # prefix of what is ours in a file's key-value metadata
-_NAME: Final = re.compile(r"(\d{8}T\d{12}Z)-[0-9a-f]{8}\.parquet")
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 Instant = dt.datetime | dt.date | str
@@ -80,7 +79,12 @@ class SnapshotStore:
     Parameters
     ----------
     root : str or PathLike
-        The folder; it is made when the first snapshot is saved.
+        The folder, on this machine; it is made when the first snapshot is saved.
+
+    Raises
+    ------
+    ValidationError
+        When ``root`` is a URI.
 
     Examples
     --------
@@ -98,6 +102,11 @@ class SnapshotStore:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
+        if "://" in os.fspath(root):
+            raise ValidationError(
+                f"root={root!r} is a URI, and snapshots go to local folders only, for now: give a path, and copy the"
+                " folder to where it is needed"
+            )
         self.root = Path(root)
 
     def __repr__(self) -> str:
@@ -106,7 +115,10 @@ class SnapshotStore:
     def save(
         self, entity: str, frame: pd.DataFrame, *, taken_at: dt.datetime | None = None, complete: bool = True
     ) -> Snapshot:
-        """Store a frame as one snapshot: when this returns, it is on disk; if it does not, there is no trace of it.
+        """Store a frame as one snapshot, whole or not at all: when this raises a SnapshotError, there is none.
+
+        When it returns, the file's content is on the disk; its place in the folder too, where the file system can flush
+        folders.
 
         Parameters
         ----------
@@ -137,7 +149,7 @@ class SnapshotStore:
         instant = _latest_fetch(table) if taken_at is None else _aware(taken_at, "taken_at")
         instant = instant.astimezone(BEIJING)
         stamped = table.add_column(0, "taken_at", pa.repeat(pa.scalar(instant, TIME), len(table)))
-        path = self.root / entity / f"month={instant:%Y-%m}" / f"{_stamp(instant)}-{secrets.token_hex(4)}.parquet"
+        path = new_path(self.root / entity / f"month={instant:%Y-%m}", instant)
         metadata = {
             "entity": entity,
             "schema_version": str(SCHEMA_VERSION),
@@ -146,7 +158,7 @@ class SnapshotStore:
         }
         described = stamped.replace_schema_metadata({_OURS + name: value for name, value in metadata.items()})
         try:
-            _write_whole(described, path, self.root / ".staging")
+            write_whole(described, path, self.root / ".staging")
         except OSError as error:
             raise SnapshotError(f"cannot save {schema.name} to {path}: {error}") from error
         return Snapshot(entity, path, len(table), instant, complete)
@@ -184,33 +196,23 @@ class SnapshotStore:
         Raises
         ------
         SnapshotError
-            When a file cannot be read, or ``where`` is not a condition over the columns.
+            When a file cannot be read, or ``where`` is not a condition over the entity's columns.
         ValidationError
-            When there is no such entity or column, or ``as_of`` is naive.
+            When there is no such entity or column, ``columns`` is empty or repeats one, or ``as_of`` is naive.
 
         Notes
         -----
-        A key counts as one also when a part of it is null. Of two snapshots of the same instant, the later
-        ``fetched_at`` wins, then the file whose name sorts last.
+        A row without one of its ids (a part of its key other than ``brand_id``) is nobody's double: it is given once for
+        every snapshot that holds it. Of two snapshots of the same instant, the one saved later wins; within a snapshot,
+        the later ``fetched_at``, then the later row.
         """
         schema = lookup(entity)
-        wanted = list(columns) if columns is not None else list(schema.names)
-        if unknown := [name for name in wanted if name not in schema.names]:
-            raise ValidationError(f"{entity!r} has no column {', '.join(unknown)}: see describe({entity!r})")
+        wanted = _wanted(schema, columns)
         files = self._files(schema, until=None if as_of is None else _end(as_of, "as_of"))
         # A condition may name any column; without one, only what is asked for is read.
-        read = schema.names if where is not None else list(dict.fromkeys([*schema.key, "fetched_at", *wanted]))
-        key, select = (", ".join(f'"{name}"' for name in names) for names in (schema.key, wanted))
-        condition = "" if where is None else f"WHERE ({where}\n)"
-        query = f"""
-            SELECT {select} FROM (
-                SELECT * FROM rows QUALIFY 1 = row_number() OVER (
-                    PARTITION BY {key} ORDER BY taken_at DESC, fetched_at DESC NULLS LAST, ordinal DESC
-                )
-            ) {condition} ORDER BY {key}
-        """  # noqa: S608 (names come from the schema, and the condition is the caller's own SQL)
-        table = _query(query, _numbered(_scan(schema, files, read)), files, where)
-        return frame_of(table.cast(pa.schema([schema.arrow.field(name) for name in wanted])))
+        read = schema.names if where is not None else tuple(dict.fromkeys([*schema.key, "fetched_at", *wanted]))
+        latest = _latest(schema, _numbered(_scan(schema, files, read)), read, wanted, files=files, where=where)
+        return frame_of(latest.cast(pa.schema([schema.arrow.field(name) for name in wanted])))
 
     def history(self, entity: str, *, since: Instant | None = None, until: Instant | None = None) -> pd.DataFrame:
         """Read the rows of all snapshots, one below the other.
@@ -279,11 +281,11 @@ class SnapshotStore:
     def _files(
         self, schema: Entity, *, since: dt.datetime | None = None, until: dt.datetime | None = None
     ) -> list[Path]:
-        """List the files of a span of time, in the order of their names, which is the order of time."""
-        first = "" if since is None else _stamp(since)
-        last = "Z" if until is None else _stamp(until)
-        found = sorted((self.root / schema.name).glob("month=*/*.parquet"), key=lambda path: path.name)
-        return [path for path in found if first <= _taken(path) <= last]
+        """List the files of a span of time, in the order of time and then of saving."""
+        first = "" if since is None else stamp(since)
+        last = "Z" if until is None else stamp(until)
+        found = sorted((named(path), path) for path in (self.root / schema.name).glob("month=*/*.parquet"))
+        return [path for name, path in found if first <= name.taken <= last]
 
 
 _LISTING: Final = pa.schema(
@@ -298,46 +300,6 @@ _LISTING: Final = pa.schema(
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
-
-
-def _stamp(instant: dt.datetime) -> str:
-    return instant.astimezone(dt.UTC).strftime("%Y%m%dT%H%M%S%fZ")
-
-
-def _taken(path: Path) -> str:
-    named = _NAME.fullmatch(path.name)
-    if named is None:
-        raise SnapshotError(f"{path} was not saved by this store: move it out, other readers take it for a snapshot")
-    return named[1]
-
-
-def _write_whole(table: pa.Table, path: Path, staging: Path) -> None:
-    """Write beside the store's folders, flush to the disk, and move into place."""
-    for folder in (staging, path.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    staged = staging / path.name
-    try:
-        with staged.open("xb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
-    # The move itself is durable once the folder is; so are the folders above it that were new.
-    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
-        _flush(folder)
-
-
-def _flush(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder; its file systems journal the move
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _described(path: Path, root: Path) -> dict[str, Any]:
@@ -368,41 +330,91 @@ def _scan(schema: Entity, files: Sequence[Path], names: Sequence[str]) -> ds.Sca
 
 
 def _numbered(scanner: ds.Scanner) -> pa.RecordBatchReader:
-    """Number the rows as they stream by, so that of two equal ones the later wins."""
-    source = scanner.to_reader()
+    """Number the files and the rows as they stream by, so that the later wins."""
+    schema = scanner.projected_schema
+    for name in (_FILE, _ROW):
+        schema = schema.append(pa.field(name, pa.int64()))
 
     def batches() -> Iterator[pa.RecordBatch]:
-        seen = 0
-        for batch in source:
-            ordinals = pa.array(range(seen, seen + len(batch)), pa.int64())
-            seen += len(batch)
-            yield pa.record_batch([*batch.columns, ordinals], schema=schema)
+        rows, files, path = 0, 0, ""
+        for tagged in scanner.scan_batches():
+            if tagged.fragment.path != path:
+                path, files = tagged.fragment.path, files + 1
+            batch = tagged.record_batch
+            numbers = pa.array([files] * len(batch), pa.int64()), pa.array(range(rows, rows + len(batch)), pa.int64())
+            rows += len(batch)
+            yield pa.record_batch([*batch.columns, *numbers], schema=schema)
 
-    schema = source.schema.append(pa.field("ordinal", pa.int64()))
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def _query(query: str, rows: pa.RecordBatchReader, files: Sequence[Path], where: str | None) -> pa.Table:
+_FILE, _ROW = "#file", "#row"
+
+
+def _wanted(schema: Entity, columns: Sequence[str] | None) -> list[str]:
+    wanted = list(schema.names if columns is None else columns)
+    if unknown := [str(name) for name in wanted if name not in schema.names]:
+        raise ValidationError(f"{schema.name!r} has no column {', '.join(unknown)}: see describe({schema.name!r})")
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise ValidationError(f"columns={columns!r}: name at least one column, and none twice")
+    return wanted
+
+
+def _latest(
+    schema: Entity,
+    rows: pa.RecordBatchReader,
+    read: Sequence[str],
+    wanted: Sequence[str],
+    *,
+    files: Sequence[Path],
+    where: str | None,
+) -> pa.Table:
+    """Take the last row of every key, and of these what meets a condition."""
+    key, columns = (", ".join(f'"{name}"' for name in names) for names in (schema.key, read))
+    source = f"rows_{secrets.token_hex(8)}"  # a name that no condition reads from: the rows stream by once
+    query = f"""
+        SELECT {columns} FROM {source}
+        QUALIFY {" OR ".join(f'"{name}" IS NULL' for name in schema.ids)} OR 1 = row_number() OVER (
+            PARTITION BY {key} ORDER BY taken_at DESC, "{_FILE}" DESC, fetched_at DESC NULLS LAST, "{_ROW}" DESC
+        )
+    """  # noqa: S608 (names come from the schema)
     with duckdb.connect() as connection:
-        # A day in a condition is a Beijing day, whatever zone this machine is in.
-        connection.execute(f"SET TimeZone = '{TIMEZONE}'")
-        connection.register("rows", rows)
+        # A day in a condition is a Beijing day, whatever zone this machine is in. A condition reads nothing else: no
+        # file, and none of our variables, which DuckDB would take for tables.
+        connection.execute(f"SET TimeZone = '{TIMEZONE}'; SET python_enable_replacements = false")
+        connection.execute("SET enable_external_access = false")
+        connection.register(source, rows)
+        latest = connection.sql(query)
         try:
-            return connection.sql(query).to_arrow_table()
-        except (duckdb.BinderException, duckdb.ParserException, duckdb.ConversionException) as error:
-            raise SnapshotError(f"where={where!r} is not a condition over the columns: {error}") from error
+            found = latest if where is None else latest.filter(duckdb.SQLExpression(where))
+            ordered = found.order(key).select(*(duckdb.ColumnExpression(name) for name in wanted))
+        except duckdb.Error as error:
+            raise _no_condition(schema, where, error) from error
+        try:
+            return ordered.to_arrow_table()
         except (duckdb.Error, pa.ArrowException, OSError) as error:
+            # The engine's error does not say which it was: a condition that fails on a value, or a file.
+            if where is not None and isinstance(error, duckdb.Error) and _damaged(files) is None:
+                raise _no_condition(schema, where, error) from error
             raise _unreadable(files, error) from error
+
+
+def _no_condition(schema: Entity, where: str | None, error: Exception) -> SnapshotError:
+    return SnapshotError(f"where={where!r} is not a condition over the columns of {schema.name!r}: {error}")
 
 
 def _unreadable(files: Sequence[Path], error: Exception) -> SnapshotError:
     """Name the file at fault: the engines do not always."""
+    return _damaged(files) or SnapshotError(f"the snapshots cannot be read together: {error}")
+
+
+def _damaged(files: Sequence[Path]) -> SnapshotError | None:
     for path in files:
         try:
             pq.read_table(path)
         except (pa.ArrowException, OSError) as fault:
             return SnapshotError(f"{path} cannot be read: {fault}; move it out of the store to go on without it")
-    return SnapshotError(f"the snapshots cannot be read together: {error}")
+    return None
 
 
 # --- instants --------------------------------------------------------------------------------------------------------

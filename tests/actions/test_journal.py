@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,11 +74,62 @@ def test_a_file_that_is_no_journal_is_reported_and_left_as_it_is(tmp_path: Path)
 
 
 def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path):
+    Journal(tmp_path / "j.sqlite3", brand_id="1").close()
     with sqlite3.connect(tmp_path / "j.sqlite3") as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(wx.JournalError, match="newer"):
         Journal(tmp_path / "j.sqlite3", brand_id="1")
+
+
+def test_another_programs_database_is_not_taken_over(tmp_path: Path):
+    with sqlite3.connect(tmp_path / "j.sqlite3") as db:
+        db.execute("CREATE TABLE orders (id)")
+    db.close()
+    before = (tmp_path / "j.sqlite3").read_bytes()
+    with pytest.raises(wx.JournalError, match="some other SQLite database"):
+        Journal(tmp_path / "j.sqlite3", brand_id="1")
+    assert (tmp_path / "j.sqlite3").read_bytes() == before
+
+
+def test_of_two_processes_that_looked_at_the_same_moment_the_second_sees_the_first(tmp_path: Path):
+    one, other = (Journal(tmp_path / "j.sqlite3", brand_id="1") for _ in range(2))
+    changed = Intent("send_coupon", {"openid": "o1"}, {"stock_id": "1", "attach": "x", "send_request_no": "n1"}, "n1")
+    assert one.look("n1") is None
+    assert other.look("n1") is None
+    assert one.begin(INTENT) is None
+    in_its_way = other.begin(changed)
+    assert in_its_way is not None
+    assert (in_its_way.status, in_its_way.intent) == ("unknown", INTENT.text)
+    one.end(INTENT, {"coupon_code": "C"})
+    settled = other.begin(INTENT)
+    assert settled is not None
+    assert settled.answer == {"coupon_code": "C"}
+    assert one.frame()["attempts"].tolist() == [1]
+    one.close()
+    other.close()
+
+
+def test_many_processes_may_open_a_new_journal_at_once(tmp_path: Path):
+    code = (
+        "import sys; from wxcoupon_analytics.actions.journal import Journal\n"
+        f"for i in range(20): Journal(r'{tmp_path}/' + f'{{i}}.sqlite3', brand_id='1').close()"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(4)]
+    assert [p.communicate()[1].decode() for p in running] == [""] * 4
+
+
+def test_a_user_without_a_name_can_send(monkeypatch: pytest.MonkeyPatch):
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    journal = Journal(None, brand_id="1")
+    journal.begin(INTENT)
+    assert journal.frame()["who"].tolist() == [f"uid {os.getuid()}"]
+    journal.close()
+    with pytest.raises(wx.JournalError, match="closed with its client"):
+        journal.frame()
 
 
 def test_the_request_number_is_a_function_of_the_meaning_alone_and_keeps_its_parts_apart():

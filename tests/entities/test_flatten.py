@@ -394,7 +394,9 @@ class TestDrift:
         read = []
         exactly = module._Reader._exactly
         monkeypatch.setattr(
-            module._Reader, "_exactly", lambda self, texts, places: read.extend(texts) or exactly(self, texts, places)
+            module._Reader,
+            "_exactly",
+            lambda self, texts, places: read.extend(t.whole for t in texts) or exactly(self, texts, places),
         )
         pages = [json.dumps({"stock_list": [{"stock_id": str(n)}]}).encode() for n in range(200)]
         pages[150] = b'{"stock_list": [{"stock_id": 150}]}'

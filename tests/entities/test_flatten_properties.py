@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wxcoupon_analytics.entities.fields import Field
-from wxcoupon_analytics.entities.flatten import SchemaDriftWarning, _Reader, flatten, to_frame, to_table
+from wxcoupon_analytics.entities.flatten import Page, SchemaDriftWarning, _Reader, flatten, to_frame, to_table
 from wxcoupon_analytics.entities.schemas import ENTITIES
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -166,7 +166,7 @@ def test_both_paths_agree_on_clean_answers(entity, data):
     page = {ENTITIES[entity].page_field: data.draw(st.lists(entities(entity, well_formed), max_size=3))}
     text = json.dumps(page, ensure_ascii=data.draw(st.booleans()))
     reader = _Reader(ENTITIES[entity])
-    exactly = reader._exactly([text], [0])
+    exactly = reader._exactly([reader._text(Page(text.encode(), None, None))], [0])
     try:
         strictly = reader._strictly([text], [0])
     except pa.ArrowInvalid as error:

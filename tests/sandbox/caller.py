@@ -84,6 +84,14 @@ class Caller:
         fields.setdefault("signature", self.sign(message))
         return f"{scheme or SCHEME[self.flavour]} " + ",".join(f'{name}="{value}"' for name, value in fields.items())
 
+    def headers(self, authorization: str | None, **more: str) -> dict[str, str]:
+        """Return what a well-behaved caller sends along."""
+        given = {"Accept": "application/json", "Content-Type": "application/json"}
+        given["Wechatpay-Serial"] = self.known["public_key_id"]
+        if authorization is not None:
+            given["Authorization"] = authorization
+        return given | more
+
     def raw(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> Reply:
         connection = http.client.HTTPConnection("127.0.0.1", self.known["port"], timeout=20)
         try:
@@ -103,14 +111,7 @@ class Caller:
             else:
                 body = {"brand_id": self.box.brand_id, **(body or {})}
         sent = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
-        given = {
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "Wechatpay-Serial": self.known["public_key_id"],
-            "Authorization": self.authorization(method, target, sent),
-            **headers,
-        }
-        reply = self.raw(method, target, sent, given)
+        reply = self.raw(method, target, sent, self.headers(self.authorization(method, target, sent), **headers))
         if verify and reply.status != 401:
             assert self.authentic(reply)
         return reply
@@ -120,6 +121,9 @@ class Caller:
 
     def post(self, path: str, body: dict[str, Any], **more: Any) -> Reply:
         return self.call("POST", path, body, **more)
+
+    def patch(self, path: str, body: dict[str, Any], **more: Any) -> Reply:
+        return self.call("PATCH", path, body, **more)
 
     # A few sentences of the API ---------------------------------------------------------------------------------
 

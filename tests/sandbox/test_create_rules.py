@@ -107,6 +107,7 @@ BASES = {
     "rounds": sequential(),
 }
 GONE = object()
+CARD = "stock.coupon_display_info"
 
 
 def changed(base: str, **changes: Any) -> dict[str, Any]:
@@ -209,6 +210,21 @@ FIELDS = [
     ("exchange", "stock.single_usage_rule.exchange_coupon.exchange_price", "990", INVALID),
     ("item", "display_info.combo_package_list", [{"name": "空", "pick_count": 1}], INVALID),
     ("rounds", "sequential_usage_info.count", 1, RANGE),
+    ("rounds", "sequential_usage_info.count", 16, RANGE),
+    ("rounds", "sequential_usage_info.available_days", 2, RANGE),
+    ("rounds", "sequential_usage_info.available_days", 366, RANGE),
+    ("rounds", "sequential_usage_info.interval_days", 8, RANGE),
+    ("page", f"{PERIOD}.available_seconds", 0, RANGE),
+    ("page", f"{PERIOD}.available_seconds", -60, RANGE),
+    ("page", f"{PERIOD}.available_seconds", 365 * 86_400 + 1, RANGE),
+    ("page", f"{PERIOD}.available_end_time", "2026-08-01T00:00:01+08:00", RANGE),
+    ("page", f"{PERIOD}.available_end_time", "9999-12-31T23:59:59Z", INVALID),
+    ("page", f"{CARD}.code_display_mode", GONE, INVALID),
+    ("page", f"{CARD}.entrance_finder", {"finder_id": "f", "finder_video_id": "v"}, INVALID),
+    ("page", f"{CARD}.entrance_official_account", {}, INVALID),
+    ("page", f"{CARD}.entrance_mini_program", {"appid": "wx1", "path": "/p"}, INVALID),
+    ("page", f"{USAGE}.coupon_available_store_info", {"mini_program_appid": "wx1"}, INVALID),
+    ("page", f"{USAGE}.app_jump_type", "JUMP", INVALID),
 ]
 
 
@@ -223,6 +239,18 @@ def test_a_field_out_of_its_bounds_is_named(caller: Caller, base: str, path: str
 def test_what_one_page_requires_and_another_does_not_may_be_absent(caller: Caller, path: str) -> None:
     body = {**changed("page", **{path: GONE}), "out_request_no": caller.new_number()}
     assert caller.post("product-coupons", body).status == 200
+
+
+def test_the_widest_bounds_are_within(caller: Caller) -> None:
+    widest = [
+        ("page", {f"{PERIOD}.available_end_time": "2026-08-01T00:00:00+08:00", f"{PERIOD}.available_days": 365}),
+        ("page", {f"{PERIOD}.available_seconds": 365 * 86_400, f"{PERIOD}.available_days": GONE}),
+        ("page", {f"{USAGE}.app_jump_type": "H5", f"{CARD}.entrance_mini_program.guidance_wording": GONE}),
+        ("rounds", {"sequential_usage_info.available_days": 3, "sequential_usage_info.interval_days": 7}),
+    ]
+    for base, changes in widest:
+        body = {**changed(base, **changes), "out_request_no": caller.new_number()}
+        assert caller.post("product-coupons", body).status == 200
 
 
 def test_an_emoji_is_one_character(caller: Caller) -> None:

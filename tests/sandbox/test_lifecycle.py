@@ -41,7 +41,7 @@ def test_confirm_use_return_and_use_again(caller: Caller, ids: Ids) -> None:
     assert used["coupon_state"] == "USED"
     assert used["single_usage_detail"]["use_time"] == caller.box.now().isoformat()
     assert used["single_usage_detail"]["associated_order_info"] == {"transaction_id": "4200001"}
-    assert used["single_usage_detail"]["saved_amount"] == 5_000
+    assert "saved_amount" not in used["single_usage_detail"]
     returned = caller.act("return", ids, "oLife", code).json
     assert returned["coupon_state"] == "EFFECTIVE"
     assert set(returned["single_usage_detail"]) == {"return_request_no", "return_time"}
@@ -128,6 +128,33 @@ def test_a_use_needs_an_order_and_a_credible_time(caller: Caller, ids: Ids) -> N
     assert caller.use(ids, "oTill", code).status == 200
 
 
+def test_an_order_is_kept_as_far_as_it_is_known(caller: Caller, ids: Ids) -> None:
+    code = effective(caller, ids, "oOrder")
+    order = {"order_id": "S1", "out_order_no": "S2", "novelty": {"a": 1}, "mchid": None}
+    used = caller.use(ids, "oOrder", code, associated_order_info={}, associated_pay_score_order_info=order).json
+    detail = used["single_usage_detail"]
+    assert detail["associated_pay_score_order_info"] == {"order_id": "S1", "out_order_no": "S2"}
+    assert "associated_order_info" not in detail
+
+
+def test_a_coupon_is_not_used_before_its_validity(caller: Caller) -> None:
+    ids = period(caller, wait_days_after_receive=1)
+    code = caller.send(ids, "oSoon").json["coupon_code"]
+    coupon = caller.act("confirm", ids, "oSoon", code).json
+    received, begin = coupon["receive_time"], coupon["valid_begin_time"]
+    caller.box.advance(days=2)
+    assert caller.use(ids, "oSoon", code, use_time=received).numeric == 268435464
+    assert caller.use(ids, "oSoon", code, use_time=begin).status == 200
+
+
+def test_seconds_of_validity_count_from_its_begin(caller: Caller) -> None:
+    ids = period(caller, available_days=None, wait_days_after_receive=1, available_seconds=90)
+    coupon = caller.send(ids, "oBrief").json
+    begin = datetime.fromisoformat(coupon["valid_begin_time"])
+    assert begin > caller.box.now()
+    assert datetime.fromisoformat(coupon["valid_end_time"]) - begin == timedelta(seconds=90)
+
+
 def test_a_coupon_is_found_by_its_user_only(caller: Caller, ids: Ids) -> None:
     code = effective(caller, ids, "oMine")
     for reply in (
@@ -152,7 +179,10 @@ def test_a_sequential_coupon_is_used_in_rounds(caller: Caller) -> None:
     rule["normal_coupon_list"] = [{"threshold": 1_000, "discount_amount": 100}] * 3
     body["stock"]["sequential_usage_rule"] = rule
     ids = caller.create(body)
-    code = caller.send(ids, "oRound").json["coupon_code"]
+    sent = caller.send(ids, "oRound").json
+    assert sent["coupon_state"] == "CONFIRMING"
+    assert {item["detail_state"] for item in sent["sequential_usage_detail"]["detail_item_list"]} == {"PENDING"}
+    code = sent["coupon_code"]
     coupon = caller.act("confirm", ids, "oRound", code).json
     states = [item["detail_state"] for item in coupon["sequential_usage_detail"]["detail_item_list"]]
     assert states == ["EFFECTIVE", "PENDING", "PENDING"]

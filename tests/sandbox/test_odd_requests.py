@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .caller import Caller
+from .caller import Caller, product_request
 from .test_create_rules import BASES
 
 ODD: list[Any] = [None, "", "x" * 200, 0, -1, 10**30, 1.5, True, [], [None], [[]], {}, {"a": None}]
@@ -85,15 +86,44 @@ def test_odd_values_in_what_is_done_with_coupons(caller: Caller, verb: str) -> N
 )
 def test_bodies_that_are_hardly_json(caller: Caller, body: bytes) -> None:
     target = caller.path("product-coupons")
-    headers = {
-        "Accept": "application/json",
-        "Content-Type": "application/json",
-        "Authorization": caller.authorization("POST", target, body),
-    }
-    reply = caller.raw("POST", target, body, headers)
+    reply = caller.raw("POST", target, body, caller.headers(caller.authorization("POST", target, body)))
     assert reply.status == 400
     assert caller.authentic(reply)
     assert json.loads(reply.body)["code"] == "PARAM_ERROR"
+
+
+@pytest.mark.parametrize("codes", [[[]], [None], [1], ["A1", {}], "A1", None, 7, {}, [True]], ids=repr)
+def test_codes_to_upload_are_a_required_list_of_strings(caller: Caller, codes: object) -> None:
+    ids = caller.create(product_request(caller.new_number(), mode="UPLOAD"))
+    path = f"product-coupons/{ids[0]}/stocks/{ids[1]}/upload-coupon-codes"
+    reply = caller.post(path, {"out_request_no": caller.new_number(), "code_list": codes})
+    assert (reply.status, reply.json["code"]) == (400, "PARAM_ERROR")
+    assert reply.json["detail"]["field"].startswith("/code_list")
+    absent = caller.post(path, {"out_request_no": caller.new_number()})
+    assert (absent.status, absent.json["detail"]["issue"]) == (400, "required")
+
+
+@pytest.mark.parametrize("token", ["%E5%BC%A0", "AAAA", "%00", "=", "A" * 5_000, "%F0%9F%98%80"])
+def test_page_tokens_that_were_never_given_out(caller: Caller, token: str) -> None:
+    reply = caller.get(f"users/oOdd/coupons?appid={caller.box.appid}&page_token={token}")
+    assert (reply.status, reply.json["code"]) == (400, "PARAM_ERROR")
+
+
+def test_a_target_that_is_not_ascii_is_refused_like_any_other_bad_request(caller: Caller) -> None:
+    with socket.create_connection(("127.0.0.1", caller.known["port"]), timeout=10) as sock:
+        for path in ("users/张/coupons", "users/o/coupons?appid=张", "张"):
+            sock.sendall(f"GET {caller.path(path)} HTTP/1.1\r\nHost: box\r\n\r\n".encode())
+            assert sock.recv(65_536).split()[1] in (b"400", b"401", b"404")
+
+
+@pytest.mark.parametrize("name", ["associated_order_info", "associated_pay_score_order_info"])
+@pytest.mark.parametrize("odd", [[], "4200001", {"transaction_id": 1, "order_id": 1}, {"mchid": [1]}, {"a": "b"}, {}])
+def test_an_order_that_is_none_is_refused(caller: Caller, name: str, odd: object) -> None:
+    ids = caller.create()
+    code = caller.send(ids, "oOrders").json["coupon_code"]
+    caller.act("confirm", ids, "oOrders", code)
+    reply = caller.use(ids, "oOrders", code, **{"associated_order_info": None, name: odd})
+    assert (reply.status, reply.json["code"]) == (400, "PARAM_ERROR")
 
 
 @pytest.mark.parametrize("header", ["é", 'x="', " , ,", 'a="b"' * 500])

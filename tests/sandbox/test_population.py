@@ -218,3 +218,21 @@ def test_truth_has_the_frame_s_columns(box: Sandbox, stocks: list[dict[str, Any]
     assert (coupons["fetched_at"] == pd.Timestamp(box.now())).all()
     with pytest.raises(ValueError, match="there are: product_coupons, stocks, user_coupons"):
         box.truth("users")  # type: ignore[arg-type]
+
+
+def test_customers_and_callers_never_get_the_same_code(tmp_path: Path) -> None:
+    with Sandbox(history_days=0) as box:
+        caller = Caller(box, tmp_path)
+        ids = ("1000000015", "1000000015002")
+        sent = caller.stock(ids)["sent_count_info"]["total_count"]
+        taken = [f"BR{ids[1][-6:]}-{sent + 1 + ahead:06d}" for ahead in (1, 2, 9)]
+        for number, code in enumerate(taken):
+            assert caller.send(ids, f"oCaller{number}", coupon_code=code).status == 200
+        box.advance(days=2)
+        rows = [row for row in raw_truth(box, "user_coupons") if row["stock_id"] == ids[1]]
+        codes = Counter(row["coupon_code"] for row in rows)
+        assert len(rows) > 30
+        assert max(codes.values()) == 1
+        assert len(rows) == caller.stock(ids)["sent_count_info"]["total_count"]
+        holders = {row["coupon_code"]: row["openid"] for row in rows}
+        assert [holders[code] for code in taken] == ["oCaller0", "oCaller1", "oCaller2"]

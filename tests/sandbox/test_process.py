@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,21 @@ import pytest
 
 from wxcoupon_analytics.errors import WxCouponError
 from wxcoupon_analytics.sandbox import Sandbox
+from wxcoupon_analytics.sandbox.clock import parse_rfc3339, rfc3339
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
-import sys, time
+import os, sys, time
 from wxcoupon_analytics.sandbox import Sandbox
 box = Sandbox(population=False)
 box.start()
 print(box.hosts[0].rpartition(":")[2], flush=True)
+if "--fork" in sys.argv:
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+        os._exit(0)
+    print(child, flush=True)
 if "--stay" in sys.argv:
     time.sleep(60)
 """
@@ -69,6 +76,20 @@ def test_it_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
         assert soon_deaf(port)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_it_dies_with_a_killed_parent_whose_child_still_holds_the_pipe(tmp_path: Path) -> None:
+    with script(tmp_path, "--fork", "--stay") as parent:
+        assert parent.stdout is not None
+        port, child = int(parent.stdout.readline()), int(parent.stdout.readline())
+        try:
+            os.kill(parent.pid, signal.SIGKILL)
+            parent.wait()
+            assert soon_deaf(port)
+            os.kill(child, 0)  # the child is still there
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 def test_a_script_without_a_main_guard_that_forgets_to_stop_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "starlette.py").write_text("raise SystemExit('imported from the working folder')")
     with script(tmp_path) as parent:
@@ -103,6 +124,10 @@ def test_a_box_can_be_started_again() -> None:
     for _ in range(2):
         with box:
             assert box.openids() == []
+            begun = box.now()
+            assert box.advance(hours=30) == begun + timedelta(hours=30)
+            assert box._control("POST", "advance", {"seconds": 0})["now"] == box.now().timestamp()
+        assert begun.isoformat() == "2026-11-02T10:00:00+08:00"
 
 
 def test_two_boxes_have_their_own_keys_and_ports() -> None:
@@ -146,6 +171,9 @@ def test_business_time_stands_still_and_only_moves_forward() -> None:
         with pytest.raises(ValueError, match="only moves forward"):
             box.advance(seconds=-1)
         assert box.now().isoformat() == "2026-03-01T00:30:00+08:00"
+        with pytest.raises(ValueError, match="ends with the year 9998"):
+            box.advance(days=366 * 9_000)
+        assert box.openids() == []
     with pytest.raises(ValueError, match="timezone-aware"):
         Sandbox(start=datetime(2026, 1, 1))  # noqa: DTZ001
 
@@ -155,8 +183,10 @@ def test_a_ticking_clock_runs_on_both_sides() -> None:
         begun = box.now()
         time.sleep(2.1)
         assert 1 <= (box.now() - begun).total_seconds() <= 4
-        told = box._control("POST", "advance", {"seconds": 0})["now"]
-        assert abs(told - box.now().timestamp()) <= 1
+        for _ in range(4):
+            box.advance(minutes=1)
+            told = box._control("POST", "advance", {"seconds": 0})["now"]
+            assert abs(told - box.now().timestamp()) <= 1
 
 
 def test_the_log_keeps_what_came_and_no_more_than_two_thousand() -> None:
@@ -185,3 +215,18 @@ def test_the_server_loads_nothing_of_the_client() -> None:
     allowed = {"wxcoupon_analytics", "wxcoupon_analytics.errors"}
     assert {name for name in ours if not name.startswith("wxcoupon_analytics.sandbox")} <= allowed
     assert not {"pandas", "pyarrow", "httpx", "aiohttp"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "text", ["9999-12-31T23:59:59Z", "9999-12-31T16:00:00Z", "0001-01-01T00:00:00+14:00", "0000-01-01T00:00:00Z"]
+)
+def test_a_time_that_cannot_be_written_in_beijing_cannot_be_read(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_rfc3339(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["9999-12-31T23:59:59+08:00", "1969-12-31T23:59:59+08:00", "0001-01-02T00:00:00+08:00"]
+)
+def test_a_time_is_written_back_as_it_was_read(text: str) -> None:
+    assert rfc3339(parse_rfc3339(text)) == text

@@ -6,6 +6,7 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -134,7 +135,7 @@ def test_upload_sends_from_the_pool_and_ignores_a_code(caller: Caller) -> None:
     assert uploaded == {
         "total_count": 4,
         "success_code_list": ["A1", "A2", "A3"],
-        "failed_code_list": ["no good"],
+        "failed_code_list": [{"coupon_code": "no good", "code": "PARAM_ERROR", "message": ANY}],
         "already_exist_code_list": [],
         "duplicate_code_list": ["A2"],
     }
@@ -143,6 +144,13 @@ def test_upload_sends_from_the_pool_and_ignores_a_code(caller: Caller) -> None:
     again = caller.post(path, {"out_request_no": caller.new_number(), "code_list": ["A1", "A3", "A4"]}).json
     assert (again["success_code_list"], again["already_exist_code_list"]) == (["A4"], ["A1", "A3"])
     assert [caller.send(ids, f"oPool{n}").status for n in range(4)] == [200, 200, 200, 400]
+
+
+def test_a_partner_s_page_lists_the_failed_codes_alone(partner: Caller) -> None:
+    ids = partner.create(product_request(partner.new_number(), mode="UPLOAD"))
+    path = f"product-coupons/{ids[0]}/stocks/{ids[1]}/upload-coupon-codes"
+    reply = partner.post(path, {"out_request_no": partner.new_number(), "code_list": ["A1", "no good"]})
+    assert reply.json["failed_code_list"] == ["no good"]
 
 
 # Users ----------------------------------------------------------------------------------------------------------

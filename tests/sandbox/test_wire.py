@@ -148,14 +148,29 @@ def test_what_the_brand_is_may_be_asked_twenty_times_a_second_each(tmp_path: Pat
     with Sandbox(population=False) as box:
         caller = Caller(box, tmp_path)
         target = caller.path("product-coupons/1")
-        headers = {"Accept": "application/json", "Authorization": caller.authorization("GET", target, b"")}
+        headers = caller.headers(caller.authorization("GET", target, b""))
         replies = [caller.raw("GET", target, b"", headers) for _ in range(40)]
         refused = [reply for reply in replies if reply.status == 429]
         assert 14 <= len(refused) <= 20
         assert [reply.status for reply in replies[:20]] == [404] * 20
-        assert refused[0].json == {"code": "RATELIMIT_EXCEEDED", "message": "频率限制"}
+        assert refused[0].json == {"code": "RATELIMIT_EXCEEDED", "message": "请求超过接口频率限制"}
         assert refused[0].numeric == 270924289
         assert caller.authentic(refused[0])
         users = caller.path("users/o/coupons?appid=" + box.appid)  # another endpoint, another bucket
         headers["Authorization"] = caller.authorization("GET", users, b"")
         assert {caller.raw("GET", users, b"", headers).status for _ in range(100)} == {200}
+
+
+def test_a_brand_s_list_filters_by_bundle(reader: Caller, box: Sandbox, tmp_path: Path) -> None:
+    truth = box._control("GET", "truth?entity=user_coupons")
+    row = next(row for row in truth if "user_product_coupon_bundle_info" in row)
+    bundle = row["user_product_coupon_bundle_info"]["user_coupon_bundle_id"]
+    path = f"users/{quote(row['openid'], safe='')}/coupons?appid={box.appid}"
+    every = reader.get(path).json["total_count"]
+    mine = reader.get(f"{path}&user_coupon_bundle_id={bundle}").json
+    assert mine["total_count"] == 3
+    ties = [coupon["user_product_coupon_bundle_info"] for coupon in mine["user_coupon_list"]]
+    assert {tie["user_coupon_bundle_id"] for tie in ties} == {bundle}
+    assert reader.get(f"{path}&user_coupon_bundle_id=1").json["total_count"] == 0
+    service = Caller(box, tmp_path, "partner")  # whose page does not list the filter
+    assert service.get(f"{path}&user_coupon_bundle_id={bundle}").json["total_count"] == every

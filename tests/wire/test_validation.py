@@ -21,7 +21,6 @@ from tests.wire.bodies import (
     period,
     product_coupon,
     sending,
-    stock,
 )
 from wxcoupon_analytics.wire.validation import WRITES, ApiRuleWarning, check
 from wxcoupon_analytics.wire.validation.fields import characters
@@ -250,7 +249,6 @@ REFUSED_CREATE: list[tuple[str, Json, str, Any, str, str]] = [
     ("APP needs app_path", ALL, METHODS, ["APP"], "stock.usage_rule_display_info.app_path", "APP"),
     ("usage_description has 1000 characters or fewer", ALL, "stock.usage_rule_display_info.usage_description", "说" * 1001, "stock.usage_rule_display_info.usage_description", "at most 1000"),
     ("coupon_display_info is there", ALL, "stock.coupon_display_info", LEFT_OUT, "stock.coupon_display_info", "is missing"),
-    ("code_display_mode is there", ALL, "stock.coupon_display_info.code_display_mode", LEFT_OUT, "stock.coupon_display_info.code_display_mode", "is missing"),
     ("background_color is one of ten", ALL, "stock.coupon_display_info.background_color", "red", "stock.coupon_display_info.background_color", "Color010"),
     ("the mini program's entrance has a wording", ALL, "stock.coupon_display_info.entrance_mini_program", {"appid": "wx1", "path": "/a", "guidance_wording": "看"}, "stock.coupon_display_info.entrance_mini_program.entrance_wording", "is missing"),
     ("the finder's entrance has an id", ALL, "stock.coupon_display_info.entrance_finder", {}, "stock.coupon_display_info.entrance_finder.finder_id", "is missing"),
@@ -412,6 +410,8 @@ DISPUTED: list[tuple[str, str, Json, str, Any, str]] = [
     ("no usage_description", "create_product_coupon", ALL, "stock.usage_rule_display_info.usage_description", LEFT_OUT, "stock.usage_rule_display_info.usage_description: is missing"),
     ("no notify_config", "create_product_coupon", ALL, "stock.notify_config", LEFT_OUT, "stock.notify_config: is missing"),
     ("no notify_appid", "create_product_coupon", ALL, "stock.notify_config", {}, "stock.notify_config.notify_appid: is missing"),
+    ("no code_display_mode", "create_product_coupon", ALL, "stock.coupon_display_info", {}, "stock.coupon_display_info.code_display_mode: is missing"),
+    ("an emoji of several code points", "create_product_coupon", ALL, "display_info.name", "👨‍👩‍👧" * 5, "display_info.name: has 5 characters of 25 code points"),
     ("no guidance_wording", "create_product_coupon", ALL, "stock.coupon_display_info.entrance_mini_program", {"appid": "wx1", "path": "/a", "entrance_wording": "看"}, "stock.coupon_display_info.entrance_mini_program.guidance_wording"),
     ("no finder video", "create_product_coupon", ALL, "stock.coupon_display_info.entrance_finder", {"finder_id": "gh_1", "finder_video_cover_image_url": IMAGE}, "stock.coupon_display_info.entrance_finder.finder_video_id"),
     ("no limit for each user", "create_product_coupon", ALL, f"{SEND_RULE}.max_count_per_user", LEFT_OUT, f"{SEND_RULE}.max_count_per_user: is missing"),
@@ -522,7 +522,3 @@ def test_no_json_crashes_the_check(operation: str, data: st.DataObject, strict: 
         whole = _replaced(whole, data.draw(st.sampled_from(_paths(whole))), data.draw(JSON))
     told = problems(operation, whole, strict_enums=strict, flavour=data.draw(st.sampled_from(["brand", "partner"])))
     assert all(isinstance(p, str) and ": " in p for p in told)
-
-
-def test_a_stock_of_the_tests_is_what_the_tests_think():
-    assert problems("create_stock", {"out_request_no": "34657_20250101", "stock": stock()})

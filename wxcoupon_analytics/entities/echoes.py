@@ -3,16 +3,19 @@
 A coupon repeats its whole stock and product coupon: nine tenths of the bytes, the same few texts over and over. A text
 that was met before is recognised by comparing memory; one whose counters have moved since, by comparing what stands
 before and after them. Anything else is parsed, once, and remembered.
+
+What is cut is told by its name alone, wherever it stands: good enough for the strict reading, which refuses every answer
+with something in a place that is not declared. The exact path reads the answer itself.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from wxcoupon_analytics.entities.fields import USER_COUPON
+from wxcoupon_analytics.entities.payloads import DECODER, write_json
 from wxcoupon_analytics.entities.schemas import ECHOES
 
 ID_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -22,9 +25,9 @@ ID_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 # In JSON, such characters are a key and nothing else, if the first quote is not escaped. The check comes after that
 # quote because a pattern that begins with a plain character is searched for three times as fast.
 _ECHO: Final = re.compile(rf'"(?<!\\")({"|".join(ECHOES)})"[ \t\r\n]*:[ \t\r\n]*(?=\{{)')
-_DIGITS: Final = "0123456789"
-# A number is what directly follows a key; digits inside strings are left alone.
-_NUMBER: Final = re.compile(r'(^|":)\d+')
+# Strings are matched too, to be stepped over: digits inside them are no numbers.
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[-+.0-9eE]+')
+_COUNTER: Final = "(?:0|[1-9][0-9]*)"
 # So much of an echo tells one stock from another; so many are kept in memory, and as often is one looked at anew.
 _TELLING: Final = 96
 _REMEMBERED: Final = 4096
@@ -32,16 +35,14 @@ _LESSONS: Final = 8
 
 
 class Shortener:
-    """Cuts echoes short; with ``collect``, keeps each different one whole."""
+    """Cuts echoes short."""
 
-    def __init__(self, *, collect: bool = False) -> None:
-        self.collected: dict[str, dict[str, None]] = {}  # by field, each text once, in order
-        self._collect = collect
+    def __init__(self) -> None:
         self._known: dict[tuple[str, str], _Echo] = {}
-        self._parse = json.JSONDecoder().raw_decode
+        self._parse = DECODER.raw_decode
 
-    def shorten(self, text: str) -> str:
-        """Give the same JSON with no more than the ids in its echoes; what is no JSON stays as it is."""
+    def shorten(self, text: str) -> tuple[str, int]:
+        """Give the same JSON with no more than the ids in its echoes, and their number; what is no JSON stays as it is."""
         parts: list[str] = []
         done = 0
         while found := _ECHO.search(text, done):
@@ -55,12 +56,10 @@ class Shortener:
                 except (ValueError, RecursionError):
                     break
                 echo = self._remember(key, _Echo(text[start:end], ids_of(found[1], value)), echo)
-            if self._collect:
-                self.collected.setdefault(found[1], {})[text[start:end]] = None
             parts += text[done:start], echo.short
             done = end
         parts.append(text[done:])
-        return "".join(parts)
+        return "".join(parts), len(parts) // 2
 
     def _remember(self, key: tuple[str, str], echo: _Echo, before: _Echo | None) -> _Echo:
         if before is not None:
@@ -76,7 +75,7 @@ class _Echo:
 
     def __init__(self, text: str, ids: dict[str, Any]) -> None:
         self.text = text
-        self.short = json.dumps(ids)
+        self.short = write_json(ids)
         self._moves = all(isinstance(value, str) for value in ids.values())
         self._lessons = 0
         self._counters: tuple[str, re.Pattern[str], str] | None = None
@@ -98,12 +97,18 @@ class _Echo:
             return
         # Numbers that moved before may have stood still this time.
         head, tail = (other._counters[0], other._counters[2]) if other._counters else (other.text, other.text)
-        before = _shared(self.text, head).rstrip(_DIGITS)
-        rest = self.text[len(before) :]
-        after = _shared(rest[::-1], tail[::-1])[::-1].lstrip(_DIGITS)
-        between = rest[: len(rest) - len(after)]
-        if before.endswith('":') and after:
-            self._counters = before, re.compile(_NUMBER.sub(r"\1\\d+", re.escape(between))), after
+        first = len(_shared(self.text, head))
+        last = len(self.text) - len(_shared(self.text[first:][::-1], tail[::-1]))
+        numbers = [token.span() for token in _TOKEN.finditer(self.text) if token[0].isdecimal()]
+        between = [(start, end) for start, end in numbers if end >= first and start <= last]
+        if not between or between[0][0] > first or between[-1][1] < last:
+            return  # something else moved
+        start, end = between[0][0], between[-1][1]
+        pattern, done = "", start
+        for number, after in between:
+            pattern += re.escape(self.text[done:number]) + _COUNTER
+            done = after
+        self._counters = self.text[:start], re.compile(pattern), self.text[end:]
 
 
 def _shared(one: str, other: str) -> str:
@@ -113,5 +118,6 @@ def _shared(one: str, other: str) -> str:
 
 
 def ids_of(echo: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep of an echo what is the coupon's own."""
-    return {name: value[name] for name in ID_FIELDS[echo] if name in value}
+    """Keep of an echo what is the coupon's own; an id sent twice has its earlier values under numbered names."""
+    ids = ID_FIELDS[echo]
+    return {name: inner for name, inner in value.items() if name in ids or name.partition("#")[0] in ids}

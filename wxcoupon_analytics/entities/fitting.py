@@ -7,11 +7,14 @@ the leftover, at the place it came in. A declared type is compiled once into a t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal, InvalidOperation
 from enum import Enum
 from functools import lru_cache, partial
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
+
+from wxcoupon_analytics.entities.payloads import Literal, is_unicode
 
 
 class _Nothing(Enum):
@@ -164,11 +167,18 @@ def _integer(value: Any) -> int | None:
         number = int(value)
         return number if str(number) == value and _LEAST <= number <= _MOST else None
     if isinstance(value, float):
-        # Beyond 2**53 a float stands for several integers.
-        return int(value) if abs(value) < 2**53 and value.is_integer() else None
+        # Beyond 2**53 a float stands for several integers, and what was written may be none although its float is.
+        return int(value) if abs(value) < 2**53 and value.is_integer() and _is_exact(value) else None
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if _LEAST <= value <= _MOST else None
+
+
+def _is_exact(value: float) -> bool:
+    try:
+        return not isinstance(value, Literal) or Decimal(value.text) == int(value)
+    except InvalidOperation:  # an exponent beyond all bounds
+        return False
 
 
 @lru_cache(maxsize=65_536)
@@ -177,14 +187,5 @@ def _is_time(type_: pa.DataType, text: str) -> bool:
     try:
         pa.scalar(text).cast(type_)
     except (pa.ArrowInvalid, UnicodeEncodeError):
-        return False
-    return True
-
-
-def is_unicode(text: str) -> bool:
-    """Say whether text can be stored: JSON may escape half of a surrogate pair, which no UTF-8 holds."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
         return False
     return True

@@ -14,21 +14,24 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from wxcoupon_analytics.entities.casting import cast_nested
+from wxcoupon_analytics.entities.doubles import doubled
 from wxcoupon_analytics.entities.echoes import ID_FIELDS, Shortener, ids_of
 from wxcoupon_analytics.entities.fields import Field
-from wxcoupon_analytics.entities.fitting import NOTHING, fitter, is_unicode
+from wxcoupon_analytics.entities.fitting import NOTHING, fitter
+from wxcoupon_analytics.entities.payloads import answers, decoded, read_json, write_json
 from wxcoupon_analytics.entities.schemas import (
+    ENTITIES,
     NUMBER,
     TEXT,
     TIME,
@@ -49,7 +52,8 @@ _PAGES_AT_ONCE: Final = 64
 class SchemaDriftWarning(UserWarning):
     """The API sent a field, or a kind of value, that the schema does not declare; it is kept in ``extra``.
 
-    Once per field and process. Nothing is lost and nothing needs doing; a newer release may give the field a column.
+    Once per field and process. Nothing needs doing; a newer release may give the field a column. Only what stands beside
+    the list of a page belongs to no row and is not kept: the warning says so.
     """
 
 
@@ -113,20 +117,23 @@ def flatten(
     (['1'], [42])
     """
     schema = lookup(entity)
-    context = Page(b"", fetched_at, brand_id, openid, appid)
-    contents = itertools.chain.from_iterable(_contents(part) for part in _parts(payload))
-    if schema.name == "user_coupons":
-        return to_frame(entity, flatten_pages(entity, (replace(context, content=content) for content in contents)))
-    own, nested = [], []
-    for content in contents:
-        inner = _taken_out(schema, content)
-        if inner is None:
-            own.append(content)
-        else:
-            nested += inner
-    pages = [replace(context, content=content) for content in (*own, *dict.fromkeys(nested))]
-    frame = to_frame(entity, flatten_pages(entity, pages))
-    return _once_each(schema, frame) if nested else frame
+
+    def read(contents: Iterable[bytes]) -> pa.Table:
+        return flatten_pages(entity, (Page(content, fetched_at, brand_id, openid, appid) for content in contents))
+
+    own: list[bytes] = []
+    echoed: list[bytes] = []
+    for content in answers(payload):
+        of_its_own, echoes = _sorted_out(schema, content)
+        own += of_its_own
+        echoed += echoes
+    rows = read(own)
+    if echoed:
+        # What was asked for is later than any echo of it, whenever that came; of the echoes, the last counts.
+        echo_rows = read(echoed)
+        stale = doubled(schema, pa.concat_tables([echo_rows, rows]))[: len(echo_rows)]
+        rows = pa.concat_tables([rows, echo_rows.filter(pc.invert(stale))])
+    return to_frame(entity, rows)
 
 
 def flatten_pages(entity: str, pages: Iterable[Page]) -> pa.Table:
@@ -150,71 +157,15 @@ def flatten_pages(entity: str, pages: Iterable[Page]) -> pa.Table:
     return pa.concat_tables(tables) if tables else schema.arrow.empty_table()
 
 
-# --- what a payload is made of ---------------------------------------------------------------------------------------
-
-
-def _parts(payload: Any) -> Iterator[Any]:
-    """Take a list of answers apart, whether it came as a Python list or as a JSON one."""
-    if isinstance(payload, list | tuple):
-        for part in payload:
-            yield from _parts(part)
-    elif isinstance(payload, bytes | bytearray | memoryview | str):
-        text = payload if isinstance(payload, str) else _decoded(bytes(payload))
-        if text.lstrip()[:1] == "[":
-            yield from _parts(_loaded(text))
-        else:
-            yield text
-    else:
-        yield payload
-
-
-def _contents(part: Any) -> Iterator[bytes]:
-    if isinstance(part, str):
-        if not is_unicode(part):
-            raise ValidationError(f"the payload is not JSON: text with half a surrogate pair, {part[:60]!r}")
-        yield part.encode()
-    elif isinstance(part, Mapping):
-        try:
-            yield json.dumps(part, allow_nan=False).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValidationError(f"the payload is not what JSON can say: {error}") from error
-    else:
-        raise ValidationError(
-            f"a payload is an object, a page or a list of them, not {type(part).__name__}: {part!r:.60}"
-        )
-
-
-def _decoded(content: bytes) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise ValidationError(f"the answer is not UTF-8: {error}; it begins {content[:60]!r}") from error
-
-
-def _loaded(text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValidationError(f"the answer is not JSON: {error}; it begins {text[:60]!r}") from error
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object; of a key sent twice the last value counts and the earlier ones keep a name."""
-    built = dict(pairs)
-    if len(built) < len(pairs):
-        seen: dict[str, int] = {}
-        for name, value in pairs:
-            seen[name] = seen.get(name, 0) + 1
-            if seen[name] < sum(other == name for other, _ in pairs):
-                built[f"{name}#{seen[name]}"] = value
-    return built
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
-
-
 # --- the fast path ---------------------------------------------------------------------------------------------------
+
+
+class _Text(NamedTuple):
+    """An answer, and the same with so many echoes cut short."""
+
+    whole: str
+    short: str
+    cuts: int = 0
 
 
 class _Reader:
@@ -224,6 +175,7 @@ class _Reader:
         self.schema = schema
         self.shortener = Shortener()
         self.page_field = schema.page_field
+        self.declared = {inner.name for inner in schema.fields} | schema.apart
         self.fitter = fitter(pa.struct([(inner.name, field_type(inner)) for inner in schema.fields]))
         envelope = [(_PLACE, NUMBER), ("total_count", NUMBER), ("next_page_token", TEXT)]
         self.parsing = pj.ParseOptions(
@@ -231,33 +183,43 @@ class _Reader:
             unexpected_field_behavior="error",
         )
         self.drift: set[str] = set()
+        self.beside: set[str] = set()
         self.all_drifted = False
 
     def read(self, pages: Sequence[Page]) -> pa.Table:
         texts = [self._text(page) for page in pages]
         try:
-            rows = self._strictly(texts, range(len(pages)))
+            rows = self._strictly([text.short for text in texts], range(len(pages)))
         except (pa.ArrowInvalid, _DriftedError):
             rows = self._one_by_one(texts)
         return self._with_context(rows, pages)
 
     def warn(self) -> None:
         """Say once a process what the schema does not know."""
+        name = self.schema.name
         for path in sorted(self.drift):
-            if (self.schema.name, path) not in _warned:
-                _warned.add((self.schema.name, path))
-                warnings.warn(
-                    f"the API answered with {path!r} in {self.schema.name}, which the schema does not declare or not as"
-                    " this kind of value; it is kept in the column 'extra'",
-                    SchemaDriftWarning,
-                    stacklevel=4,
-                )
+            self._warn_of(
+                path,
+                f"the API answered with {path!r} in {name}, which the schema does not declare or not as this kind of"
+                " value; it is kept in the column 'extra'",
+            )
+        for path in sorted(self.beside):
+            self._warn_of(
+                f"(page) {path}",
+                f"the API answered with {path!r} beside the list of {name}, which the schema does not declare; it"
+                " belongs to no row and was not kept",
+            )
 
-    def _text(self, page: Page) -> str:
+    def _warn_of(self, path: str, message: str) -> None:
+        if (self.schema.name, path) not in _warned:
+            _warned.add((self.schema.name, path))
+            warnings.warn(message, SchemaDriftWarning, stacklevel=6)
+
+    def _text(self, page: Page) -> _Text:
         if page.fetched_at is not None and page.fetched_at.tzinfo is None:
             raise ValidationError(f"fetched_at has no time zone: {page.fetched_at!r}; use ZoneInfo('Asia/Shanghai')")
-        text = _decoded(page.content).strip(_WHITESPACE)
-        return self.shortener.shorten(text) if self.schema.name == "user_coupons" else text
+        text = decoded(page.content).strip(_WHITESPACE)
+        return _Text(text, *self.shortener.shorten(text)) if self.schema.name == "user_coupons" else _Text(text, text)
 
     def _strictly(self, texts: Sequence[str], places: Iterable[int]) -> pa.Table:
         """Read answers as they should be; each carries its place, so that none can pass for two or for half of one."""
@@ -286,14 +248,14 @@ class _Reader:
         parents = answers[_PLACE].combine_chunks().take(pc.list_parent_indices(lists))
         return self._columns(entities, parents, pa.nulls(len(entities), TEXT))
 
-    def _one_by_one(self, texts: Sequence[str]) -> pa.Table:
+    def _one_by_one(self, texts: Sequence[_Text]) -> pa.Table:
         if self.all_drifted:
             return self._exactly(texts, range(len(texts)))
         parts = []
         drifted = []
         for place, text in enumerate(texts):
             try:
-                parts.append(self._strictly([text], [place]))
+                parts.append(self._strictly([text.short], [place]))
             except (pa.ArrowInvalid, _DriftedError):
                 drifted.append(place)
         parts.append(self._exactly([texts[place] for place in drifted], drifted))
@@ -302,12 +264,11 @@ class _Reader:
         rows = pa.concat_tables(parts)
         return rows if self.all_drifted else rows.take(pc.sort_indices(rows[_PLACE]))
 
-    def _exactly(self, texts: Sequence[str], places: Iterable[int]) -> pa.Table:
+    def _exactly(self, texts: Sequence[_Text], places: Iterable[int]) -> pa.Table:
         """Read answers one value at a time; what does not fit is left over and kept."""
         fitted, parents, extras = [], [], []
         for place, text in zip(places, texts, strict=True):
-            answer = _loaded(text)
-            for entity in self._entities(answer):
+            for entity in self._read(text):
                 if entity is None:
                     continue
                 fits, left = self.fitter.fit(self._own(entity))
@@ -317,26 +278,36 @@ class _Reader:
         nested = pa.array(fitted, self.schema.as_sent)
         return self._columns(nested, pa.array(parents, NUMBER), pa.array(extras, TEXT))
 
+    def _read(self, text: _Text) -> list[Any]:
+        """Read the entities of an answer, from the short text if nothing was cut but echoes where echoes belong."""
+        if text.cuts and _ESCAPED_ASCII not in text.short:
+            entities = self._entities(read_json(text.short))
+            objects = [entity for entity in entities if isinstance(entity, dict)]
+            if text.cuts == sum(isinstance(entity.get(name), dict) for entity in objects for name in ID_FIELDS):
+                return entities
+        return self._entities(read_json(text.whole))
+
     def _entities(self, answer: Any) -> list[Any]:
         """List the entities of an answer: those of a page, or the answer itself."""
         if not isinstance(answer, dict):
             raise ValidationError(f"an answer is an object or a page, not {type(answer).__name__}: {answer!r:.60}")
-        if self.page_field in answer and isinstance(answer[self.page_field], list | None):
-            # What is new about the page itself belongs to no row: it is warned about and not kept.
-            self.drift.update(f"(page) {name}" for name in answer.keys() - _ENVELOPE - {self.page_field})
-            return answer[self.page_field] or []
-        # A page without members may come without its list.
-        return [] if answer.keys() <= _ENVELOPE else [answer]
+        lists = {name: answer[name] for name in _LISTS & answer.keys() if isinstance(answer[name], list | None)}
+        ours = [name for name in (self.page_field, *self.schema.other_lists) if name in lists]
+        # A page without members may come without its list, and the page of something else holds no member at all.
+        if not ours and (answer.keys() & self.declared or not (lists or answer.keys() & _ENVELOPE)):
+            return [answer] if answer else []
+        self.beside |= answer.keys() - lists.keys() - _ENVELOPE
+        return [entity for name in ours for entity in lists[name] or ()]
 
     def _own(self, entity: Any) -> Any:
         """Take away what is another entity's: all but the ids of an echo, all of what stands apart."""
         if not isinstance(entity, dict):
             return entity
         for name in self.schema.apart & entity.keys():
-            del entity[name]
-        for name, ids in ID_FIELDS.items() if self.schema.name == "user_coupons" else ():
-            echo = entity.get(name)
-            if isinstance(echo, dict) and not echo.keys() <= set(ids):
+            if isinstance(entity[name], dict):
+                del entity[name]
+        for name in ID_FIELDS if self.schema.name == "user_coupons" else ():
+            if isinstance(echo := entity.get(name), dict):
                 entity[name] = ids_of(name, echo)
         return entity
 
@@ -344,17 +315,13 @@ class _Reader:
         if left is NOTHING:
             return None
         self.drift.update(self.fitter.paths(left))
-        try:
-            text = json.dumps(left, ensure_ascii=False, separators=(",", ":"))
-        except RecursionError as error:
-            raise ValidationError("the answer is nested too deeply to be kept") from error
-        return text if is_unicode(text) else json.dumps(left, separators=(",", ":"))
+        return write_json(left)
 
     def _columns(self, entities: pa.StructArray, parents: pa.Array, extra: pa.Array) -> pa.Table:
         columns = dict(_leaves(entities, self.schema.fields))
         for name, inner in columns.items():
             if name in self.schema.names and inner.type != (declared := self.schema.arrow.field(name).type):
-                columns[name] = _cast(inner, declared)
+                columns[name] = cast_nested(inner, declared)
         return pa.table({**columns, "extra": extra, _PLACE: parents})
 
     def _with_context(self, rows: pa.Table, pages: Sequence[Page]) -> pa.Table:
@@ -384,8 +351,11 @@ class _DriftedError(Exception):
 # The field that carries an answer's place in its batch through the JSON reader; no API field is called that.
 _PLACE: Final = "#"
 # What a page carries beside its list; a bundle's answer is a page of its stocks.
-_ENVELOPE: Final = frozenset({"total_count", "next_page_token", "stock_bundle_id"})
+_ENVELOPE: Final = frozenset({"total_count", "next_page_token", "stock_bundle_id", "user_coupon_bundle_id"})
+_LISTS: Final = frozenset(name for entity in ENTITIES.values() for name in (entity.page_field, *entity.other_lists))
 _WHITESPACE: Final = " \t\r\n"
+# How JSON may hide an echo's name from the shortener.
+_ESCAPED_ASCII: Final = "\\u00"
 _warned: set[tuple[str, str]] = set()
 
 
@@ -398,41 +368,28 @@ def _leaves(array: pa.StructArray, fields: Iterable[Field], prefix: str = "") ->
             yield f"{prefix}{inner.name}", values
 
 
-def _cast(array: pa.Array, type_: pa.DataType) -> pa.Array:
-    """Cast the times inside lists too. Arrow's own cast of a struct also reads what lies behind its nulls, and fails."""
-    if pa.types.is_list(type_):
-        values = _cast(array.values, type_.value_type)
-        return pa.ListArray.from_arrays(array.offsets, values, type=type_, mask=array.is_null())
-    if pa.types.is_struct(type_):
-        members = [_cast(inner, member.type) for inner, member in zip(array.flatten(), type_, strict=True)]
-        return pa.StructArray.from_arrays(members, fields=list(type_), mask=array.is_null())
-    return array.cast(type_)
-
-
 # --- entities nested in other answers --------------------------------------------------------------------------------
 
-_NESTED_AS: Final = {"product_coupons": ("product_coupon",), "stocks": ("stock", "stock_bundle")}
+_ECHOED_AS: Final = {"product_coupons": "product_coupon", "stocks": "stock"}
+_CREATED_AS: Final = {"product_coupons": ("product_coupon",), "stocks": ("stock", "stock_bundle")}
+_COUPONS: Final = ENTITIES["user_coupons"]
 
 
-def _taken_out(schema: Entity, content: bytes) -> list[bytes] | None:
-    """Take out what an answer about something else holds of an entity; None when it is no such answer."""
-    text = _decoded(content)
-    names = [name for name in _NESTED_AS[schema.name] if f'"{name}"' in text]
-    if not names:
-        return None
-    if '"user_coupon_list"' in text:
-        shortener = Shortener(collect=True)
-        answer = _loaded(shortener.shorten(text))
-        if isinstance(answer, dict) and isinstance(answer.get("user_coupon_list"), list):
-            return [echo.encode() for name in names for echo in shortener.collected.get(name, ())]
-    answer = _loaded(text)
-    if not isinstance(answer, dict) or schema.key[-1] in answer:
-        return None
-    return [json.dumps(answer[name]).encode() for name in names if isinstance(answer.get(name), dict)] or None
-
-
-def _once_each(schema: Entity, frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep the last row of every key; a row without its ids is nobody's double."""
-    ids = [name for name in schema.key if name != "brand_id"]
-    doubled = frame.duplicated(list(schema.key), keep="last") & frame[ids].notna().all(axis=1)
-    return frame[~doubled].reset_index(drop=True)
+def _sorted_out(schema: Entity, content: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Give what an answer says of an entity on its own account, and what it only echoes of it."""
+    echo = _ECHOED_AS.get(schema.name)
+    answer = read_json(decoded(content)) if echo else None
+    if echo is None or not isinstance(answer, dict):
+        return [content], []
+    lists = [answer[name] for name in (_COUPONS.page_field, *_COUPONS.other_lists) if name in answer]
+    coupons = [coupon for members in lists if isinstance(members, list) for coupon in members]
+    if not lists and schema.key[-1] not in answer:
+        if _COUPONS.key[-1] not in answer:
+            # The answer to a creation holds what was created.
+            created = [answer[name] for name in _CREATED_AS[schema.name] if isinstance(answer.get(name), dict)]
+            return [write_json(entity).encode() for entity in created] or [content], []
+        coupons = [answer]
+    elif not lists:
+        return [content], []
+    echoes = (coupon[echo] for coupon in coupons if isinstance(coupon, dict) and isinstance(coupon.get(echo), dict))
+    return [], [write_json(entity).encode() for entity in echoes]

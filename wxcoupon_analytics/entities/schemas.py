@@ -31,6 +31,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wxcoupon_analytics.entities.casting import cast_exactly, cast_nested
 from wxcoupon_analytics.entities.fields import PRODUCT_COUPON, STOCK, USER_COUPON, USER_COUPON_EVENT, Field
 from wxcoupon_analytics.errors import SnapshotError, ValidationError
 
@@ -80,6 +81,8 @@ class Entity:
         The API's fields, nested as the API nests them.
     page_field : str
         The list field by which one of its pages is known (no page of product coupons exists yet).
+    other_lists : tuple of str
+        What other answers call a list of it.
     apart : frozenset of str
         Fields that hold another entity: rows of that entity's own frame, and no drift here.
     columns : tuple of Column
@@ -91,7 +94,13 @@ class Entity:
     fields: tuple[Field, ...]
     columns: tuple[Column, ...]
     page_field: str = ""
+    other_lists: tuple[str, ...] = ()
     apart: frozenset[str] = frozenset()
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The part of the key that every reading has: without one of them, a row is nobody's double."""
+        return tuple(name for name in self.key if name != "brand_id")
 
     @cached_property
     def arrow(self) -> pa.Schema:
@@ -199,6 +208,7 @@ ENTITIES: Final[Mapping[str, Entity]] = {
             ("brand_id", "stock_id", "coupon_code"),
             USER_COUPON,
             page_field="user_coupon_list",
+            other_lists=("user_product_coupon_list",),  # the answer to a bundle sent
         ),
     )
 }
@@ -300,8 +310,8 @@ def _mapped(type_: pa.DataType) -> Any:
 def to_table(entity: str, frame: pd.DataFrame) -> pa.Table:
     """Turn an entity's frame into a table of the plain declared schema, without pandas metadata.
 
-    Dtypes other than the declared ones are cast when nothing is lost by it (a float column of whole numbers, a time in
-    another zone), and refused otherwise.
+    Dtypes other than the declared ones are cast when they can mean one thing only (a float column of whole numbers, a
+    time in another zone, categories of text), and refused otherwise.
 
     Raises
     ------
@@ -325,27 +335,12 @@ def to_table(entity: str, frame: pd.DataFrame) -> pa.Table:
 def _to_arrow(entity: str, column: Column, series: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
     try:
         array = pa.array(series, from_pandas=True)
-        return _cast(array, column.type) if len(array) else pa.array([], column.type)
+        return cast_exactly(array, column.type) if len(array) else pa.array([], column.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowKeyError, ValueError) as error:
         raise SnapshotError(
             f"column {column.name!r} of {entity!r} is {column.dtype}, and this frame's {series.dtype} does not fit:"
             f" {error}. Convert it with frame[{column.name!r}].astype(…) first."
         ) from error
-
-
-def _cast(array: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> pa.Array | pa.ChunkedArray:
-    """Cast, but never guess: a time without a zone stays an error, and a number does not become text."""
-    if array.type == type_:
-        return array
-    if pa.types.is_timestamp(type_) and pa.types.is_timestamp(array.type) and array.type.tz is None:
-        raise ValueError("times without a zone; give them one with .dt.tz_localize('Asia/Shanghai')")
-    if pa.types.is_string(type_) and not _is_text(array.type):
-        raise ValueError("not text")
-    return array.cast(type_)
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_null(type_))
 
 
 def beijing_day(times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
@@ -387,25 +382,29 @@ def frame_from_rows(entity: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFr
     arrays: dict[str, pa.Array] = {}
     for column in schema.columns:
         try:
-            values = [_with_times_as_text(row.get(column.name)) for row in listed]
-            arrays[column.name] = pa.array(values, as_sent(column.type)).cast(column.type)
+            values = [_as_sent(row.get(column.name), column.type) for row in listed]
+            arrays[column.name] = cast_nested(pa.array(values, as_sent(column.type)), column.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise ValidationError(f"column {column.name!r} of {entity!r} is {column.dtype}: {error}") from error
     arrays["fetched_day"] = pc.coalesce(arrays["fetched_day"], beijing_day(arrays["fetched_at"]))
     return frame_of(pa.table(arrays, schema=schema.arrow))
 
 
-def _with_times_as_text(value: Any) -> Any:
+def _as_sent(value: Any, type_: pa.DataType) -> Any:
+    """Write times as text, and refuse what Arrow would drop without a word."""
     if value is None or isinstance(value, str | int):
         return value
     if value is pd.NaT or value is pd.NA:
         return None
     if isinstance(value, float) and not value.is_integer():
-        raise pa.ArrowInvalid(f"{value!r} is not an integer")  # which Arrow would cut off without a word
+        raise pa.ArrowInvalid(f"{value!r} is not an integer")
     if isinstance(value, dt.datetime):
         return value.isoformat()
-    if isinstance(value, Mapping):
-        return {key: _with_times_as_text(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_times_as_text(inner) for inner in value]
+    if isinstance(value, Mapping) and pa.types.is_struct(type_):
+        members = {member.name: member.type for member in type_}
+        if unknown := [str(name) for name in value if name not in members]:
+            raise pa.ArrowInvalid(f"its objects have no member {', '.join(unknown)}")
+        return {name: _as_sent(inner, members[name]) for name, inner in value.items()}
+    if isinstance(value, list | tuple) and pa.types.is_list(type_):
+        return [_as_sent(inner, type_.value_type) for inner in value]
     return value

@@ -12,7 +12,8 @@ from narwhals.typing import IntoFrame, IntoFrameT
 from wxcoupon_analytics.metrics import discount
 from wxcoupon_analytics.metrics.engines import collect_entity, give_back, has_brand
 
-_STOCKS: Mapping[str, DType] = {
+# What a frame of stocks must have.
+STOCKS: Mapping[str, DType] = {
     "product_coupon_id": nw.String(),
     "stock_id": nw.String(),
     "remark": nw.String(),
@@ -70,15 +71,16 @@ def budget_use(stocks: IntoFrameT, product_coupons: IntoFrame | None = None) -> 
         discount_basis     string                       fixed, at_threshold, price_difference or unknown
         sent_value_fen     Int64, fen                   ``discount_fen`` × ``sent_count``: face value in users'
                                                         hands, never spend
-        budget_value_fen   Int64, fen                   ``discount_fen`` × ``max_count``
+        budget_value_fen   Int64, fen                   ``discount_fen`` × ``max_count``; a value beyond int64 is null
         as_of              datetime, Asia/Shanghai      ``fetched_at`` of the row
         ================== ============================ ========================================================
 
     Raises
     ------
     ValidationError
-        A column is missing, ``fetched_at`` is not timezone-aware, or a frame holds several rows of one stock or one
-        product coupon (a history).
+        A column is missing or cannot be what it should (ids that are floats, counts that are no numbers),
+        ``fetched_at`` is not timezone-aware, or a frame holds several rows of one stock or one product coupon (a
+        history).
 
     Notes
     -----
@@ -113,8 +115,8 @@ def budget_use(stocks: IntoFrameT, product_coupons: IntoFrame | None = None) -> 
       'discount_basis': 'fixed'}]
     """
     brand: dict[str, DType] = {"brand_id": nw.String()} if has_brand(stocks) else {}
-    frame = collect_entity(stocks, {**brand, **_STOCKS}, entity="stocks", key=[*brand, "product_coupon_id", "stock_id"])
-    rows = frame.rows(named=True)
+    frame = collect_entity(stocks, {**brand, **STOCKS}, entity="stocks", key=[*brand, "product_coupon_id", "stock_id"])
+    rows = frame.drop("fetched_at").rows(named=True)
     found = _product_coupon_of(rows, stocks, product_coupons)
     discounts = [discount.discount_of(row, coupon) for row, coupon in zip(rows, found, strict=True)]
     looked_up = nw.from_dict(
@@ -122,8 +124,16 @@ def budget_use(stocks: IntoFrameT, product_coupons: IntoFrame | None = None) -> 
             "name": [coupon and coupon["display_info_name"] for coupon in found],
             "discount_fen": [each.fen for each in discounts],
             "discount_basis": [each.basis for each in discounts],
+            "sent_value_fen": _values(discounts, frame["sent_count_info_total_count"]),
+            "budget_value_fen": _values(discounts, frame["stock_send_rule_max_count"]),
         },
-        {"name": nw.String(), "discount_fen": nw.Int64(), "discount_basis": nw.String()},
+        {
+            "name": nw.String(),
+            "discount_fen": nw.Int64(),
+            "discount_basis": nw.String(),
+            "sent_value_fen": nw.Int64(),
+            "budget_value_fen": nw.Int64(),
+        },
         backend="pyarrow",
     )
     sent, limit = nw.col("sent_count_info_total_count"), nw.col("stock_send_rule_max_count")
@@ -141,8 +151,8 @@ def budget_use(stocks: IntoFrameT, product_coupons: IntoFrame | None = None) -> 
         sent_today=nw.col("sent_count_info_today_count"),
         discount_fen=nw.col("discount_fen"),
         discount_basis=nw.col("discount_basis"),
-        sent_value_fen=nw.col("discount_fen") * sent,
-        budget_value_fen=nw.col("discount_fen") * limit,
+        sent_value_fen=nw.col("sent_value_fen"),
+        budget_value_fen=nw.col("budget_value_fen"),
         as_of=nw.col("fetched_at"),
     )
     back: IntoFrameT = give_back(result, stocks)
@@ -152,7 +162,20 @@ def budget_use(stocks: IntoFrameT, product_coupons: IntoFrame | None = None) -> 
 def remaining(limit: nw.Expr, used: nw.Expr) -> nw.Expr:
     """What is left of a limit: never below 0 (limits can be lowered under what was sent), null if either is unknown."""
     left = limit - used
-    return nw.when(left < 0).then(nw.lit(0)).otherwise(left)  # clip turns null into its bound in older Narwhals
+    # Arrow's integers wrap around in silence. A limit below 0 leaves nothing; a rest beyond all numbers is not known.
+    none_left = (left < 0) | ((limit < 0) & (used >= 0))
+    too_much = (limit >= 0) & (used < 0) & (left < 0)
+    return (  # clip turns null into its bound in older Narwhals
+        nw.when(~too_much).then(nw.when(none_left).then(nw.lit(0)).otherwise(left))
+    )
+
+
+def _values(discounts: list[discount.Discount], counts: nw.Series[Any]) -> list[int | None]:
+    """Multiply in Python, whose integers do not wrap around."""
+    return [
+        None if each.fen is None or count is None else discount.storable(each.fen * count)
+        for each, count in zip(discounts, counts.to_list(), strict=True)
+    ]
 
 
 def _product_coupon_of(
@@ -164,5 +187,6 @@ def _product_coupon_of(
     brand: dict[str, DType] = {"brand_id": nw.String()} if has_brand(stocks, product_coupons) else {}
     key = [*brand, "product_coupon_id"]
     frame = collect_entity(product_coupons, {**brand, **_PRODUCT_COUPONS}, entity="product_coupons", key=key)
-    by_key = {tuple(row[name] for name in key): row for row in frame.iter_rows(named=True)}
+    named = frame.drop_nulls(["product_coupon_id"])
+    by_key = {tuple(row[name] for name in key): row for row in named.iter_rows(named=True)}
     return [by_key.get(tuple(row[name] for name in key)) for row in rows]

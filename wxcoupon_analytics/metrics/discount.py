@@ -53,7 +53,13 @@ def discount_of(stock: Row, product_coupon: Row | None) -> Discount:
     [(kind, rules)] = candidates
     worth = [_worth(kind, rule, coupon.get("display_info_original_price")) for rule in rules]
     known = [fen for fen in worth if fen is not None]
-    return Discount(sum(known), _BASIS[kind]) if len(known) == len(worth) else UNKNOWN
+    total = storable(sum(known)) if len(known) == len(worth) else None
+    return UNKNOWN if total is None else Discount(total, _BASIS[kind])
+
+
+def storable(number: int) -> int | None:
+    """Give a number that a column can hold, None for one beyond: no amount of money is that large."""
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def _worth(kind: str, rule: _Rule, original_price: int | None) -> int | None:

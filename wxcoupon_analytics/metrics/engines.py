@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import narwhals as nw
+import pyarrow as pa
 from narwhals.dtypes import DType
 from narwhals.typing import IntoFrame
 
@@ -61,9 +62,10 @@ def collect_entity(
 ) -> nw.DataFrame[Any]:
     """Collect the current state of a small entity: these columns in these dtypes, one row a key."""
     arrow = collect(open_frame(native, entity=entity, needs=columns), list(columns))
-    # A pandas merge turns counts into floats and read_csv turns ids into integers; the contract says what they are.
-    arrow = arrow.with_columns(nw.col(name).cast(dtype) for name, dtype in columns.items())
-    repeated = arrow.filter(arrow.select(*key).is_duplicated())
+    arrow = arrow.with_columns(_declared(arrow[name], dtype, entity=entity) for name, dtype in columns.items())
+    # A row without its ids is nobody's double.
+    known = arrow.drop_nulls([name for name in key if name != "brand_id"])
+    repeated = known.filter(known.select(*key).is_duplicated())
     if not repeated.is_empty():
         example = ", ".join(f"{name}={repeated[name][0]!r}" for name in key)
         raise ValidationError(
@@ -71,6 +73,39 @@ def collect_entity(
             f"state is meant; pass store.load({entity!r})"
         )
     return arrow
+
+
+def _declared(column: nw.Series[Any], dtype: DType, *, entity: str) -> nw.Series[Any]:
+    """Cast a column to what the contract says: a pandas merge makes floats of counts, read_csv integers of ids."""
+    given = column.dtype
+    if not column.is_null().all():
+        check_ids({column.name: given} if dtype == nw.String else {}, entity=entity)
+        if dtype == nw.Int64 and not (given.is_numeric() or given == nw.String):
+            raise _misfit(column.name, given, dtype, entity)
+    try:
+        cast = column.cast(dtype)
+        if isinstance(dtype, nw.Datetime):
+            cast.max()  # fails on a year that Python cannot say
+    except (pa.ArrowException, OverflowError, ValueError) as error:
+        raise _misfit(column.name, given, dtype, entity, f" ({error})") from error
+    return cast
+
+
+def check_ids(columns: Mapping[str, DType], *, entity: str) -> None:
+    """Refuse ids that went through a float: the digits it lost may be another's."""
+    for name, dtype in columns.items():
+        if dtype.is_float():
+            raise ValidationError(
+                f"{name} of the {entity} frame is {dtype}, and ids that went through a float may have lost digits: read"
+                " them again, as text (in pandas dtype={...: 'string'})"
+            )
+
+
+def _misfit(name: str, given: DType, declared: DType, entity: str, why: str = "") -> ValidationError:
+    return ValidationError(
+        f"{name} of the {entity} frame is {given} where {declared} is meant, and holds values that do not fit{why}: pass"
+        f" store.load({entity!r}) or client.fetch.{entity}(…)"
+    )
 
 
 def has_brand(*frames: IntoFrame) -> bool:

@@ -14,7 +14,8 @@ from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.metrics.budget import remaining
 from wxcoupon_analytics.metrics.engines import SHANGHAI, collect_entity, give_back, has_brand
 
-_STOCKS: Mapping[str, DType] = {
+# What a frame of stocks must have.
+STOCKS: Mapping[str, DType] = {
     "product_coupon_id": nw.String(),
     "stock_id": nw.String(),
     "state": nw.String(),
@@ -71,7 +72,8 @@ def remaining_daily_quota(stocks: IntoFrameT, *, now: datetime | None = None) ->
     ------
     ValidationError
         ``now`` is naive, or on an earlier Beijing day than a row was fetched; a row does not say when it was fetched;
-        a column is missing; or the frame holds several rows of one stock (a history).
+        a column is missing or cannot be what it should (ids that are floats, counts that are no numbers); or the frame
+        holds several rows of one stock (a history).
 
     Notes
     -----
@@ -98,7 +100,7 @@ def remaining_daily_quota(stocks: IntoFrameT, *, now: datetime | None = None) ->
     moment = _in_beijing(now)
     midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     brand: dict[str, DType] = {"brand_id": nw.String()} if has_brand(stocks) else {}
-    frame = collect_entity(stocks, {**brand, **_STOCKS}, entity="stocks", key=[*brand, "product_coupon_id", "stock_id"])
+    frame = collect_entity(stocks, {**brand, **STOCKS}, entity="stocks", key=[*brand, "product_coupon_id", "stock_id"])
     _check_fetch_times(frame, moment, tomorrow=midnight + timedelta(days=1))
 
     per_day = nw.col("stock_send_rule_max_count_per_day")

@@ -9,7 +9,7 @@ import narwhals as nw
 from narwhals.typing import IntoFrameT
 
 from wxcoupon_analytics.errors import ValidationError
-from wxcoupon_analytics.metrics.engines import collect, give_back, has_brand, open_frame
+from wxcoupon_analytics.metrics.engines import check_ids, collect, give_back, has_brand, open_frame
 
 # 待确认 · 待生效 · 已生效 · 已核销 · 已过期 · 已删除 · 已失效, in the order a coupon lives through them.
 LIFECYCLE = ("CONFIRMING", "PENDING", "EFFECTIVE", "USED", "EXPIRED", "DELETED", "DEACTIVATED")
@@ -32,7 +32,7 @@ def state_breakdown(
         Columns to group by, ``"stock_id"`` for example.
     deduplicate : bool, default True
         Count a coupon (brand_id, stock_id, coupon_code) once, at its latest ``fetched_at``, and in the group it is in
-        then. False skips that, for a frame known to hold one row a coupon, as ``store.load`` gives.
+        then; a row without stock_id or coupon_code is nobody's double. False skips that, for a frame known to hold one row a coupon, as ``store.load`` gives.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def state_breakdown(
     Raises
     ------
     ValidationError
-        A column is missing, ``by`` repeats a column or names one that the result adds, or ``fetched_at`` is not
+        A column is missing, ids are floats, ``by`` repeats a column or names one that the result adds, or ``fetched_at`` is not
         timezone-aware.
 
     Notes
@@ -86,10 +86,20 @@ def state_breakdown(
     if isinstance(frame, nw.DataFrame):
         # Narwhals over pandas misplaces an aggregate when a key is null throughout; over Arrow it does not.
         frame = collect(frame, list(dict.fromkeys([*branded, *needs])))
+    parts: list[Any] = [frame]
     if deduplicate:
-        frame = _latest(frame, [*branded, *key], [*groups, "coupon_state", "fetched_at"])
-    counted = frame.group_by(*groups, "coupon_state").agg(nw.len().alias("count"), as_of=nw.col("fetched_at").max())
-    result = _fill(collect(counted, [*groups, "coupon_state", "count", "as_of"]), groups)
+        schema = frame.collect_schema()
+        check_ids({name: schema[name] for name in key}, entity="user_coupons")
+        # A row without its ids is nobody's double, so each of them counts.
+        nameless = nw.col("stock_id").is_null() | nw.col("coupon_code").is_null()
+        latest = _latest(frame.filter(~nameless), [*branded, *key], [*groups, "coupon_state", "fetched_at"])
+        parts = [latest, frame.filter(nameless)]
+    counted = [
+        part.group_by(*groups, "coupon_state").agg(nw.len().alias("count"), as_of=nw.col("fetched_at").max())
+        for part in parts
+    ]
+    columns = [*groups, "coupon_state", "count", "as_of"]
+    result = _fill(nw.concat([collect(part, columns) for part in counted]), groups)
     back: IntoFrameT = give_back(result, user_coupons)
     return back
 

@@ -96,11 +96,12 @@ class Sandbox:
             raise ValueError(f"start must be timezone-aware, not {begin!r}; add tzinfo=ZoneInfo('Asia/Shanghai')")
         if history_days < 0:
             raise ValueError(f"history_days must not be negative, not {history_days}")
-        self._base = int(begin.timestamp())
+        self._start = int(begin.timestamp())
+        self._business = (self._start, 0.0)  # business time, and the wall time at which it was that
         self._tick = tick
         self._arguments = [
             f"--seed={seed}",
-            f"--start={self._base}",
+            f"--start={self._start}",
             f"--history-days={history_days}",
             f"--port={port}",
         ]
@@ -144,7 +145,7 @@ class Sandbox:
             )
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _finish
         process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-            [sys.executable, "-P", "-m", "wxcoupon_analytics.sandbox", *self._arguments],
+            [sys.executable, "-P", "-m", "wxcoupon_analytics.sandbox", *self._arguments, f"--parent={os.getpid()}"],
             stdin=subprocess.PIPE,  # stays open while we live; its end is the server's
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -160,7 +161,9 @@ class Sandbox:
             said = errors.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
             self.stop()
             raise WxCouponError(f"the embedded brand could not start: {said or f'exit status {process.returncode}'}")
-        self._greeting = json.loads(line)
+        greeting: dict[str, Any] = json.loads(line)
+        self._business = (self._start, greeting["clock_set_at"])
+        self._greeting = greeting
         return self
 
     def stop(self) -> None:
@@ -227,8 +230,9 @@ class Sandbox:
 
     def now(self) -> datetime:
         """Return business time, in Asia/Shanghai; no request is made."""
-        passed = int(time.time() - self._greeting["clock_set_at"]) if self._tick and self._greeting else 0
-        return datetime.fromtimestamp(self._base + passed, SHANGHAI)
+        at, set_at = self._business
+        passed = int(time.time() - set_at) if self._tick and self._greeting else 0
+        return datetime.fromtimestamp(at + passed, SHANGHAI)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> datetime:
         """Move business time forward; everything that is due meanwhile happens.
@@ -244,8 +248,8 @@ class Sandbox:
             The new business time.
         """
         step = round(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds())
-        self._control("POST", "advance", {"seconds": step})
-        self._base += step
+        answer = self._control("POST", "advance", {"seconds": step})
+        self._business = (answer["now"], time.time())
         return self.now()
 
     def openids(self) -> list[str]:
@@ -292,9 +296,10 @@ class Sandbox:
         kind : str, optional
             ``tamper_body``, ``wrong_serial``, ``stale_timestamp`` (``seconds=360``), ``missing_signature`` (``header=`` drops
             another), ``signtest``, ``status`` (``code=500``, ``retry_after=``, ``signed=True`` for a signed JSON error in place
-            of a gateway's HTML, ``when=``), ``non_json`` and ``empty`` (``when=``), ``truncate``, ``reset`` (``when=``), ``stall``
-            (``seconds=5``, ``when=``) or ``gzip``. ``when`` is ``"before"`` (default) or ``"after"`` the request took effect.
-            None clears every armed fault.
+            of a gateway's HTML, ``when=``; ``code=204`` is an answer without a body, signed unless ``signed=False``),
+            ``non_json`` and ``empty`` (``when=``), ``truncate``, ``half_open`` (``seconds=5``: half of the body, then silence),
+            ``reset`` (``when=``), ``stall`` (``seconds=5``, ``when=``), ``gzip`` or ``charset`` (GBK declared as UTF-8).
+            ``when`` is ``"before"`` (default) or ``"after"`` the request took effect. None clears every armed fault.
         times : int or None, default 1
             How many matching requests it strikes; None: until cleared.
         path : str, optional
@@ -309,7 +314,7 @@ class Sandbox:
         Raises
         ------
         ValueError
-            The kind or an option is not known.
+            The kind or an option is not known, or a value makes no sense.
         """
         given = {"times": times, "path": path, "method": method, "probability": probability, "options": options}
         self._control("POST", "faults", {"kind": kind, **given})

@@ -2,7 +2,8 @@
 
 It says one line of JSON on standard output when it is ready to accept connections, with the port and the keys (never on a command
 line, where other users could read them), and lives as long as its standard input is open. When the parent ends, even by
-kill -9, the system closes that pipe: nothing is left behind.
+kill -9, the system closes that pipe, unless a child of the parent holds it too; so the parent itself is watched as well.
+Nothing is left behind.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 import uvicorn
 
 from wxcoupon_analytics.sandbox.books import Books
 from wxcoupon_analytics.sandbox.clock import DAY, BusinessClock
+from wxcoupon_analytics.sandbox.connections import WireProtocol
 from wxcoupon_analytics.sandbox.control import control_routes
 from wxcoupon_analytics.sandbox.faults import FaultBox
 from wxcoupon_analytics.sandbox.keys import BRAND, PARTNER, Keyring
 from wxcoupon_analytics.sandbox.operations import Account, Operations
 from wxcoupon_analytics.sandbox.population import Population, foreign_openids
-from wxcoupon_analytics.sandbox.server import Box, WireProtocol, api_routes, raw_path_app
+from wxcoupon_analytics.sandbox.server import Box, api_routes, raw_path_app
 
 BRAND_ID, MCHID, APPID = "120344", "1900001109", "wx233544546545989a"
 
@@ -75,6 +78,13 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
+def _end_with_process(parent: int) -> None:
+    """Wait until the parent is no longer the parent: an orphan is given to another process at once."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
+
+
 def main() -> None:
     """Serve until the parent goes."""
     parser = argparse.ArgumentParser(prog="python -m wxcoupon_analytics.sandbox", description=__doc__)
@@ -85,8 +95,10 @@ def main() -> None:
     parser.add_argument("--no-population", dest="population", action="store_false")
     parser.add_argument("--tick", action="store_true")
     parser.add_argument("--no-rate-limits", dest="rate_limits", action="store_false")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="end when this process is not the parent")
     options = vars(parser.parse_args())
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_process, args=(options.pop("parent"),), daemon=True).start()
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", options.pop("port")))
@@ -97,7 +109,7 @@ def main() -> None:
         app,
         http=WireProtocol,
         lifespan="off",
-        log_level="critical",
+        log_level="error",  # an exception in a handler is a bug: standard error, which the parent captures, shall say which
         access_log=False,
         server_header=False,
         timeout_keep_alive=60,

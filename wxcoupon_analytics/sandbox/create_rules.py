@@ -1,4 +1,4 @@
-"""What the platform enforces when a product coupon or a stock is created: one function a rule, in the pages' words.
+"""What the platform enforces when a product coupon, a stock or a bundle is created or changed: one function a rule, in the pages' words.
 
 Where two pages dispute a bound (names of 12 or 15 characters, remarks of 20 or 60), the wider one is enforced: the box must
 not refuse what a live account accepts. Where a page's own example breaks a rule of another page (``available_days`` together with
@@ -11,6 +11,7 @@ from typing import Any
 
 from wxcoupon_analytics.sandbox import fields
 from wxcoupon_analytics.sandbox.books import API_ASSIGN, BUNDLE, SEQUENTIAL, SINGLE, UPLOAD, WECHATPAY
+from wxcoupon_analytics.sandbox.clock import DAY
 from wxcoupon_analytics.sandbox.fields import Body
 from wxcoupon_analytics.sandbox.refusals import PARAM_OUT_OF_RANGE, PARAM_TOO_SHORT, invalid_request, param_error
 
@@ -18,6 +19,9 @@ MAX_BUDGET = 100_000_000
 MAX_PER_USER = 100
 MAX_FEN = 100_000_000
 MAX_VALID_DAYS = 365
+MAX_ROUNDS = 15
+MAX_INTERVAL_DAYS = 7
+LEAST_SEQUENTIAL_DAYS = 3
 LIVE_STOCKS = 200
 DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 _RULES = {"NORMAL": "normal_coupon", "DISCOUNT": "discount_coupon", "EXCHANGE": "exchange_coupon"}
@@ -37,17 +41,21 @@ def check_product(body: Body) -> None:
     mode = fields.choice(body, "usage_mode", (SINGLE, SEQUENTIAL, BUNDLE))
     fields.optional_text(body, "out_product_no", most=40)
     exchange_is_for_single_items(scope, kind)
-    display = fields.mapping(body, "display_info")
-    names_and_images(display)
-    if scope == "SINGLE":
-        single_items_name_their_price(display)
-        single_items_list_their_packages(display)
+    check_display(fields.mapping(body, "display_info"), scope)
     if mode == SINGLE:
         discount_sits_where_the_scope_says(body, scope, kind)
     elif mode == SEQUENTIAL:
         rounds_are_described(body)
     else:
-        raise invalid_request("批次组请使用【添加商品券批次组API】创建,本接口不支持")
+        steps_are_described(body)
+
+
+def check_display(display: Body, scope: str) -> None:
+    """Check what a product coupon shows, when it is created or changed."""
+    names_and_images(display)
+    if scope == "SINGLE":
+        single_items_name_their_price(display)
+        single_items_list_their_packages(display)
 
 
 def check_stock(stock: Body, product: Body, *, at: str = "/stock") -> None:
@@ -58,14 +66,59 @@ def check_stock(stock: Body, product: Body, *, at: str = "/stock") -> None:
     fields.choice(stock, "store_scope", ("NONE", "ALL", "SPECIFIC"), at=at)
     if product["usage_mode"] == SEQUENTIAL:
         rule = fields.mapping(stock, "sequential_usage_rule", at=at)
-        one_rule_a_round(rule, product)
+        count: int = product["sequential_usage_info"]["count"]
+        one_rule_a_round(rule, product["type"], count, at=f"{at}/sequential_usage_rule")
         period(rule, at=f"{at}/sequential_usage_rule")
     else:
         rule = fields.mapping(stock, "single_usage_rule", at=at)
         stock_rule_fits_the_type(rule, product, at=f"{at}/single_usage_rule")
         period(rule, at=f"{at}/single_usage_rule")
     usage_methods(fields.mapping(stock, "usage_rule_display_info", at=at), at=f"{at}/usage_rule_display_info")
-    card(fields.mapping(stock, "coupon_display_info", at=at), at=f"{at}/coupon_display_info")
+    display = fields.mapping(stock, "coupon_display_info", at=at)
+    fields.text(display, "code_display_mode", at=f"{at}/coupon_display_info")
+    card(display, at=f"{at}/coupon_display_info")
+
+
+def check_bundle(bundle: Body, product: Body, *, at: str = "/stock_bundle") -> None:
+    """Check a stock bundle against the product coupon it belongs to; codes are never the caller's own here."""
+    fields.optional_text(bundle, "remark", at=at, most=60)
+    fields.choice(bundle, "coupon_code_mode", (WECHATPAY, UPLOAD), at=at)
+    budgets(fields.mapping(bundle, "stock_send_rule", at=at), at=f"{at}/stock_send_rule")
+    fields.choice(bundle, "store_scope", ("NONE", "ALL", "SPECIFIC"), at=at)
+    rule = fields.mapping(bundle, "progressive_bundle_usage_rule", at=at)
+    count: int = product["progressive_bundle_usage_info"]["count"]
+    one_rule_a_round(rule, product["type"], count, at=f"{at}/progressive_bundle_usage_rule")
+    period(rule, at=f"{at}/progressive_bundle_usage_rule")
+    usage_methods(fields.mapping(bundle, "usage_rule_display_info", at=at), at=f"{at}/usage_rule_display_info")
+    card(fields.mapping(bundle, "coupon_display_info", at=at), at=f"{at}/coupon_display_info")
+
+
+def check_changes(changes: Body) -> None:
+    """Check what a change of a stock or a bundle brings; what it leaves out stays."""
+    fields.optional_text(changes, "remark", most=60)
+    if changes.get("store_scope") is not None:
+        fields.choice(changes, "store_scope", ("NONE", "ALL", "SPECIFIC"))
+    if changes.get("usage_rule_display_info") is not None:
+        usage_methods(changes["usage_rule_display_info"], at="/usage_rule_display_info")
+    if changes.get("coupon_display_info") is not None:
+        card(changes["coupon_display_info"], at="/coupon_display_info")
+
+
+def steps_of(bundle: Body, product: Body) -> list[dict[str, Any]]:
+    """Return the facts of the stocks a checked bundle stands for: the same but for each one's own discount."""
+    common = {name: value for name, value in bundle.items() if name != "progressive_bundle_usage_rule"}
+    rule = bundle["progressive_bundle_usage_rule"]
+    discount_name = _RULES[product["type"]]
+    return [
+        {
+            **common,
+            "progressive_bundle_usage_rule": {
+                "coupon_available_period": rule["coupon_available_period"],
+                discount_name: step,
+            },
+        }
+        for step in rule[f"{discount_name}_list"]
+    ]
 
 
 def exchange_is_for_single_items(scope: str, kind: str) -> None:
@@ -130,9 +183,19 @@ def rounds_are_described(body: Body) -> None:
     info = fields.mapping(body, "sequential_usage_info")
     at = "/sequential_usage_info"
     fields.choice(info, "type", ("INCREMENTAL", "EQUAL"), at=at)
-    fields.integer(info, "count", at=at, least=2, most=15)
-    fields.integer(info, "available_days", at=at, least=1, most=MAX_VALID_DAYS)
-    fields.optional_integer(info, "interval_days", at=at, least=0, most=MAX_VALID_DAYS)
+    fields.integer(info, "count", at=at, least=2, most=MAX_ROUNDS)
+    fields.integer(info, "available_days", at=at, least=LEAST_SEQUENTIAL_DAYS, most=MAX_VALID_DAYS)
+    fields.optional_integer(info, "interval_days", at=at, least=0, most=MAX_INTERVAL_DAYS)
+
+
+def steps_are_described(body: Body) -> None:
+    """A progressive bundle (多次优惠, newer pages) says how many coupons it has; bounds by analogy with the rounds."""
+    if body.get("progressive_bundle_usage_info") is None:
+        raise invalid_request("多次优惠模式下必须提供「多次优惠模式信息(progressive_bundle_usage_info)」")
+    info = fields.mapping(body, "progressive_bundle_usage_info")
+    at = "/progressive_bundle_usage_info"
+    fields.integer(info, "count", at=at, least=2, most=MAX_ROUNDS)
+    fields.optional_integer(info, "interval_days", at=at, least=0, most=MAX_INTERVAL_DAYS)
 
 
 def discount(rule: Body, kind: str, *, at: str) -> None:
@@ -156,16 +219,15 @@ def stock_rule_fits_the_type(rule: Body, product: Body, *, at: str) -> None:
         discount(fields.mapping(rule, wanted, at=at), product["type"], at=f"{at}/{wanted}")
 
 
-def one_rule_a_round(rule: Body, product: Body) -> None:
+def one_rule_a_round(rule: Body, kind: str, count: int, *, at: str) -> None:
     """A multi-use stock carries one rule for each round, all of the product coupon's type."""
-    name = _RULES[product["type"]] + "_list"
+    name = _RULES[kind] + "_list"
     others = [f"{other}_list" for other in _RULES.values() if f"{other}_list" != name]
-    at = "/stock/sequential_usage_rule"
     rules = fields.objects(rule, name, at=at, most=100)
-    if len(rules) != product["sequential_usage_info"]["count"] or any(rule.get(other) for other in others):
+    if len(rules) != count or any(rule.get(other) for other in others):
         raise invalid_request(ROUND_RULES_MISSING)
     for index, item in enumerate(rules):
-        discount(item, product["type"], at=f"{at}/{name}/{index}")
+        discount(item, kind, at=f"{at}/{name}/{index}")
 
 
 def budgets(rule: Body, *, at: str) -> None:
@@ -182,8 +244,13 @@ def period(rule: Body, *, at: str) -> None:
     if not isinstance(available, dict):
         raise param_error(at, "required", value=available)
     begin = fields.instant(available, "available_begin_time", at=at)
-    if fields.instant(available, "available_end_time", at=at) <= begin:
+    end = fields.instant(available, "available_end_time", at=at)
+    if end <= begin:
         raise param_error(f"{at}/available_end_time", "must be after available_begin_time", numeric=PARAM_OUT_OF_RANGE)
+    if end - begin > MAX_VALID_DAYS * DAY:
+        issue = f"at most {MAX_VALID_DAYS} days after available_begin_time"
+        raise param_error(f"{at}/available_end_time", issue, numeric=PARAM_OUT_OF_RANGE)
+    fields.optional_integer(available, "available_seconds", at=at, least=1, most=MAX_VALID_DAYS * DAY)
     fields.optional_integer(available, "available_days", at=at, least=1, most=MAX_VALID_DAYS)
     fields.optional_integer(available, "wait_days_after_receive", at=at, least=0, most=MAX_VALID_DAYS)
     weekly = fields.optional_mapping(available, "weekly_available_period", at=at)
@@ -228,11 +295,29 @@ def usage_methods(display: Body, *, at: str) -> None:
     if "APP" in methods and not display.get("app_path"):
         raise invalid_request("商品券支持APP核销时,必须提供「APP跳转路径」")
     fields.optional_text(display, "usage_description", at=at, most=1_000)
+    if display.get("app_jump_type") is not None:
+        fields.choice(display, "app_jump_type", ("H5", "PASSCODE_LINK", "USAGE_GUIDE"), at=at)
+    given_objects_are_whole(display, {"coupon_available_store_info": ("description",)}, at=at)
 
 
 def card(display: Body, *, at: str) -> None:
-    """Check how the coupon looks in the user's wallet."""
+    """Check how the coupon looks in the user's wallet (guidance_wording is required on one page only)."""
     if display.get("code_display_mode") is not None:
         fields.choice(display, "code_display_mode", ("INVISIBLE", "BARCODE", "QRCODE"), at=at)
     if display.get("background_color") is not None:
         fields.choice(display, "background_color", tuple(f"Color{number:02d}0" for number in range(1, 11)), at=at)
+    needs = {
+        "entrance_mini_program": ("appid", "path", "entrance_wording"),
+        "entrance_official_account": ("appid",),
+        "entrance_finder": ("finder_id", "finder_video_id", "finder_video_cover_image_url"),
+    }
+    given_objects_are_whole(display, needs, at=at)
+
+
+def given_objects_are_whole(display: Body, needs: dict[str, tuple[str, ...]], *, at: str) -> None:
+    """An object may be left out, but what is given has its required fields."""
+    for name, required in needs.items():
+        given = fields.optional_mapping(display, name, at=at)
+        if given is not None:
+            for field in required:
+                fields.text(given, field, at=f"{at}/{name}")

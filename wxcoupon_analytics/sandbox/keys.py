@@ -34,10 +34,26 @@ class Flavour:
     prefix: str
     scheme: str
     identity: str  # the attribute of the Authorization header that names the caller
+    names_key: bool  # whether Wechatpay-Serial is required (必填): the brand's pages list it, the partner's do not
+    no_auth: str  # the wording of NO_AUTH
 
 
-BRAND = Flavour("brand", "/brand/marketing/product-coupon/", "WECHATPAY-BRAND-SHA256-RSA2048", "brand_id")
-PARTNER = Flavour("partner", "/v3/marketing/partner/product-coupon/", "WECHATPAY2-SHA256-RSA2048", "mchid")
+BRAND = Flavour(
+    "brand",
+    "/brand/marketing/product-coupon/",
+    "WECHATPAY-BRAND-SHA256-RSA2048",
+    "brand_id",
+    names_key=True,
+    no_auth="品牌没有此接口权限",
+)
+PARTNER = Flavour(
+    "partner",
+    "/v3/marketing/partner/product-coupon/",
+    "WECHATPAY2-SHA256-RSA2048",
+    "mchid",
+    names_key=False,
+    no_auth="缺少业务相关权限",
+)
 FLAVOURS = (BRAND, PARTNER)
 
 
@@ -111,6 +127,8 @@ class Keyring:
             }
             raise sign_error("错误的签名,验签失败", "sign not match", information) from None
         serial = headers.get("wechatpay-serial")
+        if serial is None and flavour.names_key:
+            raise param_error("Wechatpay-Serial", "required", location="header")
         if serial is not None and serial != self.public_key_id:
             raise param_error(
                 "Wechatpay-Serial",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 from wxcoupon_analytics.sandbox import fields
 from wxcoupon_analytics.sandbox.books import (
@@ -136,6 +137,13 @@ def held_coupon(stock: Stock, openid: str, code: str) -> Coupon:
     if coupon is None or coupon.openid != openid:
         raise not_found("用户商品券不存在", numeric=NO_SUCH_COUPON)
     return coupon
+
+
+def held_bundle(tie: Tie | None, openid: str, stocks: Sequence[Stock]) -> Tie:
+    """Return the user coupon bundle if this user holds it and it was sent from these stocks."""
+    if tie is None or tie.coupons[0].openid != openid or tie.coupons[0].stock not in stocks:
+        raise not_found("用户券组不存在", numeric=NO_SUCH_COUPON)
+    return tie
 
 
 def may_confirm(coupon: Coupon, now: int) -> None:

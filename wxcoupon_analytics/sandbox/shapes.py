@@ -1,4 +1,4 @@
-"""The shape of a create request: which fields exist, and of which JSON type.
+"""The shapes of what requests bring into the books: which fields exist, and of which JSON type.
 
 A request is cut to this shape before any rule looks at it. Fields the platform does not know are ignored, nulls count as absent, and
 a value of the wrong type is refused by its name; so the books can hold nothing that an answer could not show.
@@ -30,23 +30,8 @@ _PERIOD: dict[str, Shape] = {
 }
 _CHOICE = {"name": str, "price": int, "count": int, "image_url": str, **_MINI_PROGRAM}
 
-STOCK: dict[str, Shape] = {
+_CHANGEABLE: dict[str, Shape] = {
     "remark": str,
-    "coupon_code_mode": str,
-    "stock_send_rule": {"max_count": int, "max_count_per_day": int, "max_count_per_user": int},
-    "single_usage_rule": {
-        "coupon_available_period": _PERIOD,
-        "normal_coupon": _NORMAL,
-        "discount_coupon": _DISCOUNT,
-        "exchange_coupon": _EXCHANGE,
-    },
-    "sequential_usage_rule": {
-        "coupon_available_period": _PERIOD,
-        "normal_coupon_list": [_NORMAL],
-        "discount_coupon_list": [_DISCOUNT],
-        "exchange_coupon_list": [_EXCHANGE],
-        "special_first": bool,
-    },
     "usage_rule_display_info": {
         "coupon_usage_method_list": [str],
         **_MINI_PROGRAM,
@@ -66,22 +51,61 @@ STOCK: dict[str, Shape] = {
     "store_scope": str,
     "notify_config": {"notify_appid": str},
 }
+_STOCK_HEAD: dict[str, Shape] = {
+    "remark": str,
+    "coupon_code_mode": str,
+    "stock_send_rule": {"max_count": int, "max_count_per_day": int, "max_count_per_user": int},
+}
+STOCK: dict[str, Shape] = {
+    **_STOCK_HEAD,
+    "single_usage_rule": {
+        "coupon_available_period": _PERIOD,
+        "normal_coupon": _NORMAL,
+        "discount_coupon": _DISCOUNT,
+        "exchange_coupon": _EXCHANGE,
+    },
+    "sequential_usage_rule": {
+        "coupon_available_period": _PERIOD,
+        "normal_coupon_list": [_NORMAL],
+        "discount_coupon_list": [_DISCOUNT],
+        "exchange_coupon_list": [_EXCHANGE],
+        "special_first": bool,
+    },
+    **_CHANGEABLE,
+}
+STOCK_BUNDLE: dict[str, Shape] = {
+    **_STOCK_HEAD,
+    "progressive_bundle_usage_rule": {
+        "coupon_available_period": _PERIOD,
+        "normal_coupon_list": [_NORMAL],
+        "discount_coupon_list": [_DISCOUNT],
+        "exchange_coupon_list": [_EXCHANGE],
+    },
+    **_CHANGEABLE,
+}
+STOCK_CHANGES = _CHANGEABLE
+DISPLAY: dict[str, Shape] = {
+    "name": str,
+    "image_url": str,
+    "background_url": str,
+    "detail_image_url_list": [str],
+    "original_price": int,
+    "combo_package_list": [{"name": str, "pick_count": int, "choice_list": [_CHOICE]}],
+}
+ORDER: dict[str, Shape] = {"transaction_id": str, "out_trade_no": str, "mchid": str, "sub_mchid": str}
+PAY_SCORE_ORDER: dict[str, Shape] = {"order_id": str, "out_order_no": str, "mchid": str, "sub_mchid": str}
+STORES: dict[str, Shape] = {"store_list": [{"store_id": str}]}
 PRODUCT: dict[str, Shape] = {
     "scope": str,
     "type": str,
     "usage_mode": str,
     "single_usage_info": {"normal_coupon": _NORMAL, "discount_coupon": _DISCOUNT},
     "sequential_usage_info": {"type": str, "count": int, "available_days": int, "interval_days": int},
-    "display_info": {
-        "name": str,
-        "image_url": str,
-        "background_url": str,
-        "detail_image_url_list": [str],
-        "original_price": int,
-        "combo_package_list": [{"name": str, "pick_count": int, "choice_list": [_CHOICE]}],
-    },
+    "progressive_bundle_usage_info": {"count": int, "interval_days": int},
+    "display_info": DISPLAY,
     "out_product_no": str,
     "stock": STOCK,
+    "stock_bundle": STOCK_BUNDLE,
 }
 _WORDS = {str: "a string", int: "an integer", bool: "true or false"}
 

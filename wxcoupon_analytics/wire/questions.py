@@ -14,6 +14,7 @@ from urllib.parse import quote
 from wxcoupon_analytics.credentials import Credentials
 from wxcoupon_analytics.errors import TransportError, ValidationError
 from wxcoupon_analytics.wire.endpoints import ENDPOINTS, MAX_PAGE_SIZE, PREFIXES, Endpoint
+from wxcoupon_analytics.wire.validation import check
 
 JSON = "application/json"
 
@@ -52,14 +53,17 @@ def ask(
     *,
     query: Mapping[str, str | int | None] | None = None,
     body: Mapping[str, Any] | None = None,
+    strict_enums: bool = True,
 ) -> Question:
-    """Turn an operation and its arguments into the bytes that go on the wire.
+    """Turn an operation and its arguments into the bytes that go on the wire, held against the documented rules.
+
+    Fields of a body that are None are left out.
 
     Raises
     ------
     ValidationError
-        The flavour has no such endpoint, an id is empty, a query parameter is missing or unknown, a write has no request
-        number, or the body is not JSON.
+        The flavour has no such endpoint, an id is empty, a query parameter is missing or unknown, a write breaks the
+        rules of its page, or the body is not JSON.
     """
     endpoint = ENDPOINTS[name]
     if credentials.flavour not in endpoint.flavours:
@@ -67,7 +71,9 @@ def ask(
             f"{name} ({endpoint.label}) is for {' and '.join(endpoint.flavours)} credentials only; these are {credentials.flavour}"
         )
     asked = _query(endpoint, query or {})
-    content = dict(body or {})
+    content = _without_none(body or {})
+    if endpoint.method != "GET":
+        check(name, path, content, flavour=credentials.flavour, strict_enums=strict_enums)
     if credentials.flavour == "partner":
         if endpoint.method == "GET":
             asked["brand_id"] = credentials.brand_id
@@ -80,10 +86,6 @@ def ask(
     target = PREFIXES[credentials.flavour] + re.sub(r"{(\w+)}", lambda m: _segment(m[1], path.get(m[1])), endpoint.path)
     if asked:
         target += "?" + "&".join(f"{k}={quote(str(v), safe='')}" for k, v in asked.items())
-    if endpoint.request_no and not content.get(endpoint.request_no):
-        raise ValidationError(
-            f"{name} needs {endpoint.request_no} in its body: it is what keeps a repeat from acting twice"
-        )
     given = {k: v for k, v in {**content, **asked, **path}.items() if isinstance(v, str)}
     expected = {e: given[last] for e in endpoint.echoes if (last := e.rpartition(".")[2]) in given}
     return Question(endpoint, target, b"" if endpoint.method == "GET" else _encoded(name, content), given, expected)
@@ -204,6 +206,12 @@ def _segment(name: str, value: object) -> str:
         return value.replace(".", "%2E") if value in (".", "..") else quote(value, safe="")
     except UnicodeEncodeError:
         raise ValidationError(f"{name} holds half a surrogate pair, which no encoding can carry") from None
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_none(inner) for name, inner in value.items() if inner is not None}
+    return value
 
 
 def _encoded(name: str, content: Mapping[str, Any]) -> bytes:

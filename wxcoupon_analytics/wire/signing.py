@@ -73,8 +73,10 @@ def authorization(credentials: Credentials, method: str, target: str, body: byte
     )
 
 
-def verify(credentials: Credentials, headers: httpx.Headers, body: bytes) -> None:
+def verify(credentials: Credentials, headers: httpx.Headers, body: bytes, *, any_age: bool = False) -> None:
     """Raise VerificationError unless WeChat Pay signed these bytes, now, with a key we know.
+
+    ``any_age`` is for what was captured earlier, which cannot be recent; live traffic must be.
 
     Raises
     ------
@@ -100,7 +102,7 @@ def verify(credentials: Credentials, headers: httpx.Headers, body: bytes) -> Non
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         raise VerificationError(f"the answer's Wechatpay-Timestamp is {timestamp[:40]!r}, not seconds since 1970")
     age = time.time() - int(timestamp)
-    if abs(age) >= TOLERANCE_SECONDS:
+    if abs(age) >= TOLERANCE_SECONDS and not any_age:
         raise VerificationError(
             f"the answer was signed {abs(age):.0f} seconds {'ago' if age > 0 else 'ahead of this clock'}; 300 and more is "
             "refused, since an old answer may be replayed: set this machine's clock (NTP) if it is wrong"

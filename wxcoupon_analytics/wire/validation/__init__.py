@@ -144,7 +144,7 @@ def _path_id(name: str, value: object, found: Findings) -> None:
 def _refusal(operation: str, problems: list[str]) -> ValidationError:
     count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
     error = ValidationError(f"{operation}: {count}, nothing was sent\n{_lines(problems)}")
-    vars(error)["problems"] = tuple(problems)
+    error.problems = tuple(problems)
     return error
 
 

@@ -29,7 +29,6 @@ from wxcoupon_analytics.wire.validation.between_fields import (
 from wxcoupon_analytics.wire.validation.fields import (
     Check,
     Field,
-    Rule,
     address,
     choice,
     disputed,
@@ -235,8 +234,8 @@ _NOTIFY_CONFIG = message({"notify_appid": disputed(text(), _ONE_PAGE_ASKS)})
 _STORE_SCOPE = choice("NONE", "ALL", "SPECIFIC")
 
 
-def _stock(coupon_code_mode: Check, max_count_per_user: Field, code_display_mode: Field, *rules: Rule) -> Check:
-    """Build the table of a new stock; the pages that create one differ in these three fields."""
+def _stock(coupon_code_mode: Check, max_count_per_user: Field) -> Check:
+    """Build the table of a new stock or stock bundle; their pages differ in these two fields."""
     return message(
         {
             "remark": _REMARK,
@@ -254,24 +253,18 @@ def _stock(coupon_code_mode: Check, max_count_per_user: Field, code_display_mode
             "sequential_usage_rule": optional(_ROUNDS_RULE),
             "progressive_bundle_usage_rule": optional(_ROUNDS_RULE),
             "usage_rule_display_info": required(_USAGE_RULE_DISPLAY_INFO),
-            "coupon_display_info": required(_coupon_display_info(code_display_mode)),
+            "coupon_display_info": required(_coupon_display_info(disputed(_CODE_DISPLAY_MODE, _ONE_PAGE_ASKS))),
             "store_scope": required(_STORE_SCOPE),
             "notify_config": disputed(_NOTIFY_CONFIG, _ONE_PAGE_ASKS),
-        },
-        *rules,
+        }
     )
 
 
-_CODE_MODE = choice("WECHATPAY", "UPLOAD", "API_ASSIGN")
 _BUNDLE_CODE_MODE = choice(
     "WECHATPAY", "UPLOAD", doubtful={"API_ASSIGN": "the page of stock bundles leaves it out, the brand's types have it"}
 )
-_PER_USER = whole(1, 100)
-
-_NEW_STOCK = _stock(_CODE_MODE, disputed(_PER_USER, _ONE_PAGE_ASKS), disputed(_CODE_DISPLAY_MODE, _ONE_PAGE_ASKS))
-_FIRST_STOCK = _stock(_CODE_MODE, disputed(_PER_USER, _ONE_PAGE_ASKS), required(_CODE_DISPLAY_MODE))
-_FIRST_BUNDLE = _stock(_BUNDLE_CODE_MODE, required(_PER_USER), disputed(_CODE_DISPLAY_MODE, _ONE_PAGE_ASKS))
-
+_NEW_STOCK = _stock(choice("WECHATPAY", "UPLOAD", "API_ASSIGN"), disputed(whole(1, 100), _ONE_PAGE_ASKS))
+_NEW_BUNDLE = _stock(_BUNDLE_CODE_MODE, required(whole(1, 100)))
 
 CREATE_PRODUCT_COUPON = message(
     {
@@ -316,8 +309,8 @@ CREATE_PRODUCT_COUPON = message(
         ),
         "display_info": required(DISPLAY_INFO),
         "out_product_no": optional(text(0, advised=40, why="one page allows 40, the reference gives no limit")),
-        "stock": optional(_FIRST_STOCK),
-        "stock_bundle": optional(_FIRST_BUNDLE),
+        "stock": optional(_NEW_STOCK),
+        "stock_bundle": optional(_NEW_BUNDLE),
     },
     exchange_is_for_single_goods,
     single_goods_have_price_and_package,
@@ -335,7 +328,7 @@ CREATE_STOCK = message(
 )
 
 CREATE_STOCK_BUNDLE = message(
-    {"out_request_no": required(OUT_REQUEST_NO), "stock_bundle": required(_FIRST_BUNDLE)}, bundle_has_its_usage_rule
+    {"out_request_no": required(OUT_REQUEST_NO), "stock_bundle": required(_NEW_BUNDLE)}, bundle_has_its_usage_rule
 )
 
 # A stock and a stock bundle are changed by the same fields.

@@ -140,6 +140,12 @@ def text(
             )
         elif most is not None and length > most:
             found.wrong(path, f"may have at most {most} characters, {shown(value)} has {length}; shorten it")
+        elif most is not None and len(value) > most:
+            found.disputed(
+                path,
+                f"has {length} characters of {len(value)} code points: an emoji counts as one, and no page says whether "
+                f"one that is joined of several does; keep to {most} code points to be safe",
+            )
         elif advised is not None and length > advised:
             found.disputed(path, f"has {length} characters: {why}; keep to {advised} to be safe")
         if stranger and (odd := stranger.search(value)):
