@@ -55,7 +55,11 @@ def product_coupon(number: str = "create_1", *, mode: str = "WECHATPAY", **rule:
         "type": "NORMAL",
         "usage_mode": "SINGLE",
         "single_usage_info": {"normal_coupon": {"threshold": 20000, "discount_amount": 5000}},
-        "display_info": {"name": "全场满200减50", "image_url": "https://wxpaylogo.qpic.cn/a/b"},
+        "display_info": {
+            "name": "全场满200减50",
+            "image_url": "https://wxpaylogo.qpic.cn/a/b",
+            "background_url": "https://wxpaylogo.qpic.cn/a/b",
+        },
         "stock": {
             "remark": "8月工作日有效批次",
             "coupon_code_mode": mode,

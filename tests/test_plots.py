@@ -138,6 +138,24 @@ def test_stocks_are_named_by_coupon_and_remark_and_by_id_where_that_is_not_enoug
     ]
 
 
+def test_stocks_without_ids_are_drawn_with_a_dash() -> None:
+    frame = stocks(stock(None), stock(None, remark="会员日"), stock(None, remark="会员日"))
+    for ax in (plot_budget_use(frame), plot_remaining_daily_quota(frame, now=NOON)):
+        ax.figure.canvas.draw()
+        names = [label.get_text() for label in ax.get_yticklabels()]
+        assert names == ["—", "会员日 (—)", "会员日 (—)"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_brands_with_the_same_ids_keep_their_own_names(engine: str) -> None:
+    brands = ("b1", "b2")
+    frame = stocks(*(stock(brand_id=b, per_day=n, today=0) for n, b in enumerate(brands, start=1)))
+    coupons = product_coupons(*(product_coupon(brand_id=b, display_info_name=f"of {b}") for b in brands))
+    ax = plot_remaining_daily_quota(as_engine(engine, "stocks", frame), coupons, now=NOON)
+    assert bars(ax) == [2, 1]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["of b2", "of b1"]
+
+
 @pytest.mark.parametrize(("lang", "note"), [("zh", "另有 40 个"), ("en", "and 40 more")])
 def test_sixty_stocks_are_cut_to_twenty_and_the_plot_says_so(lang: str, note: str) -> None:
     frame = stocks(*(stock(f"s{i:02}", max_count=100, sent=i, per_day=100, today=i) for i in range(60)))

@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -87,6 +88,42 @@ class TestSave:
             with pytest.raises(ValidationError, match="taken_at"):
                 store.save("stocks", stocks(), taken_at=naive)
 
+    def test_the_content_is_flushed_before_the_file_is_in_place(self, store, monkeypatch):
+        flushed = []
+
+        def fsync(handle):
+            flushed.append((os.fstat(handle).st_ino, list(store.root.glob("stocks/month=*/*"))))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        saved = store.save("stocks", stocks(stock()))
+        assert flushed[0] == (saved.path.stat().st_ino, [])
+
+    def test_a_folder_that_cannot_be_flushed_does_not_undo_what_is_saved(self, store, monkeypatch):
+        fsync = os.fsync
+
+        def refused(handle):
+            if stat.S_ISDIR(os.fstat(handle).st_mode):
+                raise OSError("Invalid argument")
+            fsync(handle)
+
+        monkeypatch.setattr(os, "fsync", refused)
+        assert store.save("stocks", stocks(stock())).path.exists()
+        assert len(store.load("stocks")) == 1
+
+    def test_an_error_leaves_no_snapshot(self, store, monkeypatch):
+        def full(handle):
+            raise OSError("No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(SnapshotError, match="No space left"):
+            store.save("stocks", stocks(stock()))
+        assert [path for path in store.root.rglob("*") if path.is_file()] == []
+
+    @pytest.mark.parametrize("uri", ["s3://bucket/data", "file:///tmp/data"])
+    def test_a_uri_is_refused_before_it_becomes_a_local_folder(self, uri):
+        with pytest.raises(ValidationError, match="local folders only, for now"):
+            SnapshotStore(uri)
+
     def test_says_where_it_could_not_write(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(SnapshotError, match="cannot save stocks to"):
@@ -145,6 +182,47 @@ class TestLoad:
         store.save("stocks", stocks(*[stock(remark=str(n)) for n in range(50)]), taken_at=at(4))
         assert store.load("stocks")["remark"].tolist() == ["49"]
 
+    def test_a_row_whose_fetch_time_is_not_known_loses_to_one_whose_is(self, store):
+        store.save("stocks", stocks(stock(remark="known", fetched_at=at(1)), stock(remark="not")), taken_at=at(3))
+        assert store.load("stocks")["remark"].tolist() == ["known"]
+
+    @pytest.mark.parametrize("fetched", [(None, None), (at(2), at(1)), (at(2), None)], ids=str)
+    def test_of_two_snapshots_of_one_instant_the_one_saved_later_wins_always(self, store, monkeypatch, fetched):
+        clock = iter([9 * 10**18, 10**18, 10**18])  # and if the machine's clock is set back
+        monkeypatch.setattr("time.time_ns", lambda: next(clock))
+        for remark, fetched_at in zip("ab", fetched, strict=True):
+            saved = store.save("stocks", stocks(stock(remark=remark, fetched_at=fetched_at)), taken_at=at(3))
+        assert store.load("stocks")["remark"].tolist() == ["b"]
+        assert store.history("stocks")["remark"].tolist() == ["a", "b"]
+        assert store.root / store.snapshots("stocks")["file"].iloc[-1] == saved.path
+
+    def test_files_named_before_names_told_the_order_of_saving_come_first(self, store):
+        old = store.save("stocks", stocks(stock(remark="old")), taken_at=at(3)).path
+        old.rename(old.with_name(f"{old.name.partition('-')[0]}-ffffffff.parquet"))
+        store.save("stocks", stocks(stock(remark="new")), taken_at=at(3))
+        assert store.load("stocks")["remark"].tolist() == ["new"]
+        assert store.history("stocks")["remark"].tolist() == ["old", "new"]
+
+    @pytest.mark.parametrize("part", ["product_coupon_id", "stock_id"])
+    def test_a_row_without_its_ids_is_nobodys_double(self, store, part):
+        store.save("stocks", stocks(stock(**{part: None}), stock(**{part: None})), taken_at=at(2))
+        assert len(store.load("stocks")) == 2
+
+    def test_a_null_brand_is_a_brand(self, store):
+        store.save("stocks", stocks(stock(brand_id=None), stock(brand_id=None), stock()), taken_at=at(2))
+        assert len(store.load("stocks")) == 2
+
+    def test_the_end_of_a_day_is_its_last_instant(self, store):
+        last = dt.datetime(2026, 11, 2, 23, 59, 59, 999_999, tzinfo=BEIJING)
+        store.save("stocks", stocks(stock()), taken_at=last)
+        assert len(store.load("stocks", as_of="2026-11-02")) == 1
+        assert len(store.history("stocks", until="2026-11-02")) == 1
+
+    @pytest.mark.parametrize("columns", [[], ["stock_id", "stock_id"]], ids=str)
+    def test_columns_are_at_least_one_and_none_twice(self, store, columns):
+        with pytest.raises(ValidationError, match="columns=.*none twice"):
+            store.load("stocks", columns=columns)
+
     def test_columns_come_as_asked(self, store):
         store.save("stocks", stocks(stock(remark="r")), taken_at=at(2))
         frame = store.load("stocks", columns=["remark", "stock_id"])
@@ -158,9 +236,39 @@ class TestLoad:
         store.save("stocks", stocks(stock(state="PAUSED"), stock("71", state="SENDING")), taken_at=at(3))
         assert store.load("stocks", where="state = 'SENDING' -- now")["stock_id"].tolist() == ["71"]
         assert store.load("stocks", where="state = 'SENDING'", columns=["remark"]).shape == (1, 1)
-        for wrong in ("no_such = 1", "state =", "stock_send_rule_max_count > 'x'"):
-            with pytest.raises(SnapshotError, match="where="):
-                store.load("stocks", where=wrong)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            "",
+            "no_such = 1",
+            "state =",
+            "state, remark",
+            "state = 'SENDING') OR (1 = 1",
+            "1 = 1; DROP TABLE rows",
+            "true ORDER BY state",
+            "stock_send_rule_max_count > 'x'",
+            "state = $1",
+            "no_such_function(state)",
+            "max(state) = 'SENDING'",
+            "state LIKE 'x' ESCAPE 'ab'",
+            "ordinal = 0",
+            "taken_at IS NOT NULL",
+            "EXISTS (SELECT 1 FROM rows)",
+            "EXISTS (SELECT 1 FROM files)",
+            "EXISTS (SELECT 1 FROM '{file}')",
+        ],
+    )
+    def test_a_condition_is_over_the_columns_and_nothing_else(self, store, wrong):
+        file = store.save("stocks", stocks(stock(state="SENDING", stock_send_rule_max_count=5)), taken_at=at(2)).path
+        with pytest.raises(SnapshotError, match="where=.* is not a condition over the columns of 'stocks'"):
+            store.load("stocks", where=wrong.format(file=file))
+
+    def test_a_damaged_file_is_not_blamed_on_the_condition(self, store):
+        broken = store.save("stocks", stocks(stock()), taken_at=at(2)).path
+        broken.write_bytes(b"PAR1")
+        with pytest.raises(SnapshotError, match=rf"{broken.name} cannot be read"):
+            store.load("stocks", where="state = 'SENDING'")
 
     def test_a_day_in_a_condition_is_a_beijing_day(self, store):
         store.save("stocks", stocks(stock(fetched_at=at(2, 0))))

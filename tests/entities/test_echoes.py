@@ -74,6 +74,27 @@ def test_moving_counters_change_nothing_but_the_speed():
     assert len(parsed) < 30
 
 
+@pytest.mark.parametrize("stock_id", [":{}", 'x":{}', '\\":{}', "{}"])
+def test_digits_inside_strings_are_never_taken_for_counters(stock_id):
+    shortener = Shortener()
+    for n in range(40):
+        # The counters on both sides of the id move while it stands still, then it moves with them.
+        ids = {"stock_id": stock_id.format(5 if n < 20 else n), "product_coupon_id": "7"}
+        text = dumped({"stock": {"padding": "x" * 100, "first": n, **ids, "remark": f":{n}", "last": n}})
+        assert json.loads(shortener.shorten(text)[0]) == {"stock": ids}
+
+
+def test_what_is_no_number_is_never_taken_for_one():
+    shortener = Shortener()
+    stock = dumped({"stock": {"stock_id": "7", "a": 1, "b": 2}})
+    for a in ("1", "2", "3"):
+        shortener.shorten(stock.replace('"a":1', f'"a":{a}'))
+    for a in ("007", "-5", "5.5", "٣", "5}"):
+        text = stock.replace('"a":1', f'"a":{a}')
+        _, cuts = shortener.shorten(text)
+        assert cuts == (a in {"-5", "5.5", "5}"})
+
+
 def test_ids_are_never_taken_for_counters():
     shortener = Shortener()
     for n in range(50):

@@ -33,6 +33,10 @@ def coupon(**fields):
     return {"coupon_code": "c", **ids, **fields}
 
 
+def stock(stock_id="70", *, sent=0):
+    return {"product_coupon_id": "7", "stock_id": stock_id, "sent_count_info": {"total_count": sent}}
+
+
 def extra(frame):
     return [None if pd.isna(text) else json.loads(text) for text in frame["extra"]]
 
@@ -167,6 +171,18 @@ class TestPayloads:
         with pytest.raises(ValidationError, match="not JSON"):
             flatten_pages("stocks", [Page(half, NOW, "1") for half in halves])
 
+    def test_the_answer_to_a_bundle_sent_is_a_page_of_its_coupons(self):
+        answer = {"user_coupon_bundle_id": "b", "user_product_coupon_list": [coupon(), coupon(coupon_code="d")]}
+        frame = flatten("user_coupons", answer, openid="o")
+        assert frame[["coupon_code", "stock_id", "openid"]].to_numpy().tolist() == [["c", "70", "o"], ["d", "70", "o"]]
+        assert extra(frame) == [None, None]
+        assert flatten("stocks", answer)["stock_id"].tolist() == ["70"]
+
+    def test_a_coupons_product_coupon_is_named_by_its_own_echo_first(self):
+        both = coupon(product_coupon={"product_coupon_id": "of its own"})
+        assert flatten("user_coupons", both)["product_coupon_id"].tolist() == ["of its own"]
+        assert flatten("user_coupons", coupon(product_coupon={}))["product_coupon_id"].tolist() == ["7"]
+
     def test_a_naive_time_of_fetching_is_refused(self):
         with pytest.raises(ValidationError, match="no time zone"):
             flatten("stocks", {}, fetched_at=NOW.replace(tzinfo=None))
@@ -206,12 +222,52 @@ class TestEntitiesNestedInUserCoupons:
         products = flatten("product_coupons", [self.page(), self.page()])
         assert products["product_coupon_id"].tolist() == ["7"]
 
-    def test_of_two_readings_of_one_stock_the_later_is_kept(self):
-        earlier, later = (
-            coupon(stock={"stock_id": "70", "product_coupon_id": "7", "sent_count_info": {"total_count": n}})
-            for n in (5, 6)
-        )
-        assert flatten("stocks", [earlier, later])["sent_count_info_total_count"].tolist() == [6]
+    @pytest.mark.parametrize("readings", [[5, 6], [5, 6, 5]], ids=str)
+    @pytest.mark.parametrize("as_page", [True, False])
+    def test_of_readings_of_one_stock_the_latest_is_kept(self, readings, as_page):
+        coupons = [coupon(stock=stock(sent=n)) for n in readings]
+        payload = {"user_coupon_list": coupons} if as_page else coupons
+        assert flatten("stocks", payload)["sent_count_info_total_count"].tolist() == readings[-1:]
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_an_answer_about_the_stock_itself_wins_over_every_echo(self, turned):
+        echoing = {"user_coupon_list": [coupon(stock=stock(sent=1)), coupon(stock=stock("71", sent=3))]}
+        asked = {"stock_list": [stock(sent=2)]}
+        frame = flatten("stocks", [echoing, asked] if turned else [asked, echoing], brand_id="1")
+        assert frame[["stock_id", "sent_count_info_total_count"]].to_numpy().tolist() == [["70", 2], ["71", 3]]
+
+    def test_an_echo_without_its_ids_is_nobodys_double(self):
+        page = {"user_coupon_list": [coupon(stock={"remark": "r"})] * 2}
+        assert flatten("stocks", page)["remark"].tolist() == ["r", "r"]
+
+    def test_escapes_in_their_names_hide_nothing(self):
+        page = json.dumps({"user_coupon_list": [coupon(stock=stock(sent=4))]}).replace('"stock"', '"st\\u006fck"')
+        frame = flatten("stocks", page)
+        assert frame[["stock_id", "sent_count_info_total_count"]].to_numpy().tolist() == [["70", 4]]
+        assert flatten("user_coupons", page)["stock_id"].tolist() == ["70"]
+
+    @pytest.mark.parametrize("entity", ["stocks", "product_coupons"])
+    @pytest.mark.parametrize(
+        "none",
+        [
+            {"total_count": 0, "user_coupon_list": []},
+            {"user_coupon_list": None},
+            {"user_coupon_list": [{"coupon_code": "c"}]},
+            {"user_product_coupon_list": [{"coupon_code": "c"}], "user_coupon_bundle_id": "b"},
+            {"coupon_code": "c"},
+        ],
+        ids=str,
+    )
+    def test_user_coupons_without_any_give_no_rows(self, entity, none):
+        assert len(flatten(entity, none)) == 0
+
+    def test_a_page_of_stocks_holds_no_product_coupon(self):
+        assert len(flatten("product_coupons", {"stock_list": [stock()], "total_count": 1})) == 0
+
+    def test_number_literals_in_them_stay_as_written(self):
+        page = '{"user_coupon_list":[{"coupon_code":"c","stock":{"stock_id":"70","new":0.12345678901234567890123}}]}'
+        with pytest.warns(SchemaDriftWarning):
+            assert flatten("stocks", page)["extra"].tolist() == ['{"new":0.12345678901234567890123}']
 
     def test_single_coupons_and_answers_to_a_creation_hold_them_too(self):
         payload = recorded("send_coupon.response.ordinary")
@@ -377,16 +433,68 @@ class TestDrift:
         assert frame["remark"].tolist() == ["c"]
         assert extra(frame) == [{"remark#1": "a", "remark#2": "b"}]
 
+    def test_names_made_for_keys_sent_twice_take_no_other_keys_place(self):
+        with pytest.warns(SchemaDriftWarning):
+            frame = flatten("stocks", '{"stock_id": "1", "a#1": 0, "a": 1, "a": 2, "a": 3}')
+        assert extra(frame) == [{"a#1": 0, "a": 3, "a#2": 1, "a#3": 2}]
+
     def test_a_member_of_a_page_that_is_no_object_is_a_row_of_nothing_but_extra(self):
         with pytest.warns(SchemaDriftWarning):
             frame = flatten("stocks", {"stock_list": [5, None, {"stock_id": "1"}]})
         assert frame["stock_id"].isna().tolist() == [True, False]
         assert extra(frame) == [5, None]
 
-    def test_what_is_new_about_the_page_itself_is_only_warned_about(self):
-        with pytest.warns(SchemaDriftWarning, match="offset"):
-            frame = flatten("stocks", {"stock_list": [{"stock_id": "1"}], "offset": 3})
-        assert extra(frame) == [None]
+    @pytest.mark.parametrize("members", [[{"stock_id": "1"}], [], None], ids=str)
+    def test_what_is_new_about_the_page_itself_is_only_warned_about(self, members):
+        page = {"total_count": 0, "offset": 3} | ({} if members is None else {"stock_list": members})
+        with pytest.warns(SchemaDriftWarning, match="'offset' beside the list of stocks.*no row and was not kept"):
+            frame = flatten("stocks", page)
+        assert extra(frame) == [None] * len(members or ())
+
+    def test_what_stands_under_an_echos_name_elsewhere_is_kept_whole(self):
+        linked = {"stock": {"stock_id": "1", "remark": "r"}}
+        for text in (
+            json.dumps(coupon(linked=linked)),
+            # As many cuts as echoes, but not the same ones.
+            json.dumps(coupon(linked=linked)).replace('"stock": {"product', '"st\\u006fck": {"product'),
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SchemaDriftWarning)
+                frame = flatten("user_coupons", text)
+            assert extra(frame) == [{"linked": linked}]
+            assert frame["stock_id"].tolist() == ["70"]
+
+    def test_an_id_sent_twice_inside_an_echo_is_kept(self):
+        echo = '{"coupon_code": "c", "stock": {"stock_id": "1", "remark": "r", "stock_id": "2"}}'
+        with pytest.warns(SchemaDriftWarning):
+            frame = flatten("user_coupons", echo)
+        assert frame["stock_id"].tolist() == ["2"]
+        assert extra(frame) == [{"stock": {"stock_id#1": "1"}}]
+
+    @pytest.mark.parametrize("number", ["0.12345678901234567890123", "1e999", "-1E-999", "1" * 5000])
+    def test_a_number_stays_as_it_was_written(self, number):
+        for text in (f'{{"stock_id": "1", "new": {number}}}', f'[{{"stock_id": "1", "new": {number}}}]'):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SchemaDriftWarning)
+                assert flatten("stocks", text)["extra"].tolist() == [f'{{"new":{number}}}']
+
+    @pytest.mark.parametrize("number", ["3.0000000000000000000001", "1e-999999999999999999999", "12.5"])
+    def test_a_number_that_only_looks_whole_as_a_float_is_left_over(self, number):
+        with pytest.warns(SchemaDriftWarning):
+            frame = flatten("stocks", f'{{"stock_id": "1", "stock_send_rule": {{"max_count": {number}}}}}')
+        assert frame["stock_send_rule_max_count"].isna().all()
+        assert frame["extra"].tolist() == [f'{{"stock_send_rule":{{"max_count":{number}}}}}']
+
+    def test_half_a_surrogate_pair_stays_escaped_among_real_letters(self):
+        with pytest.warns(SchemaDriftWarning):
+            frame = flatten("stocks", r'{"stock_id": "1", "new": "券\ud800\\"}')
+        assert frame["extra"].tolist() == [r'{"new":"券\ud800\\"}']
+
+    @pytest.mark.parametrize("other", ["70", ["70"], 7])
+    def test_what_a_product_coupon_calls_stock_is_kept_unless_it_is_one(self, other):
+        with pytest.warns(SchemaDriftWarning, match="'stock' in product_coupons"):
+            frame = flatten("product_coupons", {"product_coupon_id": "7", "stock": other})
+        assert extra(frame) == [{"stock": other}]
 
     def test_a_page_that_drifted_costs_only_that_page_the_exact_path(self, monkeypatch):
         from wxcoupon_analytics.entities import flatten as module

@@ -113,6 +113,17 @@ class TestFrameFromRows:
         frame = frame_from_rows("stocks", [{column: [{"begin_time": begin}]}])
         assert to_table("stocks", frame)[column].to_pylist() == [[{"begin_time": begin, "end_time": None}]]
 
+    def test_takes_nothing_among_lists_with_times_inside(self):
+        column = "single_usage_rule_coupon_available_period_irregular_available_period_list"
+        frame = frame_from_rows("stocks", [{column: [None, {"begin_time": None}]}, {column: None}])
+        empty = {"begin_time": None, "end_time": None}
+        assert to_table("stocks", frame)[column].to_pylist() == [[None, empty], None]
+
+    def test_refuses_members_that_the_objects_of_a_list_do_not_have(self):
+        packages = [{"name": "n", "choice_list": [{"price": 1, "colour": "red"}]}]
+        with pytest.raises(ValidationError, match="display_info_combo_package_list.*no member colour"):
+            frame_from_rows("product_coupons", [{"display_info_combo_package_list": packages}])
+
     def test_the_day_is_the_beijing_day_of_fetched_at(self):
         frame = frame_from_rows("stocks", [{"fetched_at": "2025-08-01T16:00:00Z"}, {"fetched_at": None}])
         assert frame["fetched_day"].iloc[0] == dt.date(2025, 8, 2)
@@ -160,14 +171,52 @@ class TestToTable:
             ("fetched_at", pd.to_datetime(["2025-08-02"])),
             ("fetched_at", [dt.datetime(2025, 8, 2)]),  # noqa: DTZ001 (what must be refused)
             ("fetched_at", ["2025-08-02"]),
+            ("fetched_at", [5]),
+            ("fetched_at", [dt.date(2025, 8, 2)]),
+            ("fetched_day", pd.to_datetime(["2025-08-02T00:00+08:00"])),
+            ("stock_send_rule_max_count", pd.to_datetime(["2025-08-02T00:00+08:00"])),
+            ("stock_send_rule_max_count", [True]),
+            ("sequential_usage_rule_special_first", [1]),
+            ("sequential_usage_rule_special_first", ["true"]),
+            ("remark", [dt.date(2025, 8, 2)]),
+            ("remark", pd.Categorical([5])),
             ("usage_rule_display_info_coupon_usage_method_list", ["APP"]),
+            ("usage_rule_display_info_coupon_usage_method_list", [[5]]),
+            ("sequential_usage_rule_normal_coupon_list", [["10"]]),
+            ("sequential_usage_rule_normal_coupon_list", [[{"threshold": 10, "cap": 5}]]),
+            ("sequential_usage_rule_normal_coupon_list", [[{"threshold": True}]]),
         ],
+        ids=str,
     )
     def test_refuses_what_would_be_a_guess_by_the_columns_name(self, column, values):
         frame = self.frame()
         frame[column] = values
         with pytest.raises(SnapshotError, match=column):
             to_table("stocks", frame)
+
+    def test_an_id_that_went_through_a_float_is_refused_with_what_to_do(self):
+        frame = self.frame().assign(stock_id=[1000000013001.0])
+        with pytest.raises(SnapshotError, match="stock_id.*read them again, as text"):
+            to_table("stocks", frame)
+
+    @pytest.mark.parametrize(
+        ("column", "values", "stored"),
+        [
+            ("stock_id", pd.Categorical(["1"]), "1"),
+            ("stock_send_rule_max_count", ["5"], 5),
+            ("stock_send_rule_max_count", pd.Categorical(["5"]), 5),
+            ("stock_send_rule_max_count", pd.array([5], "UInt8"), 5),
+            ("fetched_at", ["2025-08-02T00:00:00+08:00"], dt.datetime(2025, 8, 2, tzinfo=BEIJING)),
+            ("fetched_day", ["2025-08-02"], dt.date(2025, 8, 2)),
+            ("remark", [None], None),
+            ("remark", [float("nan")], None),
+            ("sequential_usage_rule_normal_coupon_list", [[{"threshold": 1.0, "discount_amount": None}]], ...),
+        ],
+        ids=str,
+    )
+    def test_takes_what_can_mean_one_thing_only(self, column, values, stored):
+        (found,) = to_table("stocks", self.frame().assign(**{column: values}))[column].to_pylist()
+        assert found == ([{"threshold": 1, "discount_amount": None}] if stored is ... else stored)
 
     def test_names_missing_and_unknown_columns(self):
         with pytest.raises(SnapshotError, match="stock_id, remark missing"):

@@ -248,6 +248,53 @@ def test_counts_that_pandas_made_floats_and_a_filtered_index_change_nothing() ->
     pd.testing.assert_frame_equal(budget_use(floats), budget_use(frame).iloc[1:].reset_index(drop=True))
 
 
+def test_what_no_column_can_hold_is_null() -> None:
+    most = 2**63 - 1
+    row = only(budget_use(stocks(stock(max_count=most, sent=2, single_usage_rule_normal_coupon_discount_amount=most))))
+    assert (row["discount_fen"], row["discount_basis"]) == (most, "fixed")
+    assert (row["sent_value_fen"], row["budget_value_fen"]) == (None, None)
+    uses = [{"threshold": 1, "discount_amount": most}] * 2
+    assert discount({"sequential_usage_rule_normal_coupon_list": uses}) == (None, "unknown")
+    dear = {"single_usage_rule_exchange_coupon_exchange_price": -most}
+    coupon = {"type": "EXCHANGE", "usage_mode": "SINGLE", "display_info_original_price": most}
+    assert discount(dear, coupon) == (None, "unknown")
+
+
+@pytest.mark.parametrize("name", ["product_coupon_id", "stock_id", "brand_id"])
+def test_ids_that_went_through_a_float_are_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name} of the stocks frame is Float64.*as text"):
+        budget_use(stocks(stock()).assign(**{name: [1000000013001.0]}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("stock_send_rule_max_count", "many"),
+        ("stock_send_rule_max_count", 0.5),
+        ("stock_send_rule_max_count", 2.0**70),
+        ("stock_send_rule_max_count", NOON),
+        ("stock_send_rule_max_count", True),
+        ("sequential_usage_rule_normal_coupon_list", "[]"),
+        ("fetched_at", pd.Timestamp("9999-12-31T23:00:00Z").as_unit("us")),
+    ],
+)
+def test_a_column_that_cannot_be_what_the_contract_says_is_named(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=f"^{name} of the stocks frame"):
+        budget_use(stocks(stock()).assign(**{name: [value]}))
+
+
+def test_columns_of_nothing_may_have_any_dtype() -> None:
+    frame = stocks(stock())
+    floats = {name: [float("nan")] for name in ("remark", "brand_id", "stock_send_rule_max_count")}
+    assert only(budget_use(frame.assign(**floats)))["remark"] is None
+
+
+def test_rows_without_their_ids_are_nobodys_double_and_nobodys_product_coupon() -> None:
+    nameless = [stock(None, product_coupon_id=None), stock(None, product_coupon_id=None)]
+    use = rows(budget_use(stocks(*nameless), product_coupons(product_coupon(None), product_coupon(None))))
+    assert [row["name"] for row in use] == [None, None]
+
+
 @settings(deadline=None)
 @given(st.integers(0, 100_000_000), st.integers(0, 100_000_000), st.integers(1, 10**9))
 def test_values_are_exact_integers_at_every_size(max_count: int, sent: int, fen: int) -> None:

@@ -116,6 +116,22 @@ def test_a_now_on_an_earlier_beijing_day_is_refused() -> None:
         quota(now=YESTERDAY, per_day=10, today=9)
 
 
+def test_a_row_fetched_at_the_next_midnight_is_of_the_next_day() -> None:
+    with pytest.raises(ValidationError, match="earlier Beijing day"):
+        quota(now=NOON, fetched_at=datetime(2025, 8, 3, tzinfo=SHANGHAI))
+    just_before = datetime(2025, 8, 3, tzinfo=SHANGHAI) - timedelta(microseconds=1)
+    assert quota(now=NOON, fetched_at=just_before)["stale"] is False
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "left"),
+    [(2**63 - 1, -1, None), (2**63 - 1, 0, 2**63 - 1), (-(2**63), 1, 0), (-1, 2**63 - 1, 0), (-1, -5, 4)],
+)
+def test_what_is_left_never_wraps_around(limit: int, used: int, left: int | None) -> None:
+    row = quota(max_count=limit, sent=used, per_day=limit, today=used)
+    assert (row["total_left"], row["daily_left"]) == (left, left)
+
+
 def test_a_now_a_little_before_the_fetch_on_the_same_day_is_a_negative_age() -> None:
     assert quota(now=NOON - timedelta(seconds=2))["age"] == timedelta(seconds=-2)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.metrics.frames import NOON, coupon, rows, user_coupons
+from tests.metrics.frames import ENGINES, NOON, as_engine, coupon, rows, user_coupons
 from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.metrics import state_breakdown
 
@@ -97,6 +97,20 @@ def test_a_coupon_counts_once_at_its_latest_fetch() -> None:
 @pytest.mark.parametrize("key", ["brand_id", "stock_id", "coupon_code"])
 def test_a_coupon_is_its_brand_stock_and_code(key: str) -> None:
     assert counts(coupon("A", "USED"), {**coupon("A", "USED"), key: "other"})["USED"] == 2
+
+
+@pytest.mark.parametrize("key", ["stock_id", "coupon_code"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_row_without_its_ids_is_nobodys_double(engine: str, key: str) -> None:
+    listed = [{**coupon("A", "USED"), key: None}] * 3 + [coupon("B", "USED")] * 2
+    result = rows(state_breakdown(as_engine(engine, "user_coupons", user_coupons(*listed)), by="openid"))
+    assert sum(row["count"] for row in result) == 4
+
+
+@pytest.mark.parametrize("key", ["stock_id", "coupon_code"])
+def test_ids_that_went_through_a_float_are_refused(key: str) -> None:
+    with pytest.raises(ValidationError, match=f"{key} of the user_coupons frame is Float64.*as text"):
+        state_breakdown(user_coupons(coupon("A", "USED")).assign(**{key: [1.0]}))
 
 
 def test_a_coupon_is_in_the_group_of_its_latest_fetch() -> None:

@@ -26,6 +26,8 @@ def cast_exactly(array: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> pa.Ar
     """
     if array.type == type_:
         return array
+    if array.null_count == len(array):
+        return pa.nulls(len(array), type_)
     if reason := _refusal(array.type, type_):
         raise ValueError(reason)
     if pa.types.is_dictionary(array.type):

@@ -84,8 +84,9 @@ def flatten(
     entity : str
         ``product_coupons``, ``stocks`` or ``user_coupons``.
     payload : bytes, str, dict, or a list of these
-        One entity, one page (known by its ``stock_list`` or ``user_coupon_list``), or a list of either. For ``stocks``
-        and ``product_coupons`` also pages of user coupons: the nested entities are taken out, once each.
+        One entity, one page (known by its ``stock_list``, ``user_coupon_list`` or ``user_product_coupon_list``), or a
+        list of either. For ``stocks`` and ``product_coupons`` also answers about user coupons: of the entities nested in
+        them, which are echoes and may be stale, the last of each is taken out, unless an answer about it is there too.
     brand_id, openid, appid : str, optional
         What was asked with; a ``brand_id`` in the answer itself wins.
     fetched_at : datetime, optional
@@ -381,15 +382,19 @@ def _sorted_out(schema: Entity, content: bytes) -> tuple[list[bytes], list[bytes
     answer = read_json(decoded(content)) if echo else None
     if echo is None or not isinstance(answer, dict):
         return [content], []
+    coupons = _coupons_in(answer, schema)
+    if coupons is not None:
+        echoes = (coupon[echo] for coupon in coupons if isinstance(coupon, dict) and isinstance(coupon.get(echo), dict))
+        return [], [write_json(entity).encode() for entity in echoes]
+    # The answer to a creation holds what was created.
+    names = () if schema.key[-1] in answer else _CREATED_AS[schema.name]
+    created = [write_json(answer[name]).encode() for name in names if isinstance(answer.get(name), dict)]
+    return created or [content], []
+
+
+def _coupons_in(answer: dict[str, Any], schema: Entity) -> list[Any] | None:
+    """List the user coupons of an answer about them; None when it is about something else."""
     lists = [answer[name] for name in (_COUPONS.page_field, *_COUPONS.other_lists) if name in answer]
-    coupons = [coupon for members in lists if isinstance(members, list) for coupon in members]
-    if not lists and schema.key[-1] not in answer:
-        if _COUPONS.key[-1] not in answer:
-            # The answer to a creation holds what was created.
-            created = [answer[name] for name in _CREATED_AS[schema.name] if isinstance(answer.get(name), dict)]
-            return [write_json(entity).encode() for entity in created] or [content], []
-        coupons = [answer]
-    elif not lists:
-        return [content], []
-    echoes = (coupon[echo] for coupon in coupons if isinstance(coupon, dict) and isinstance(coupon.get(echo), dict))
-    return [], [write_json(entity).encode() for entity in echoes]
+    if lists:
+        return [coupon for members in lists if isinstance(members, list) for coupon in members]
+    return [answer] if _COUPONS.key[-1] in answer and schema.key[-1] not in answer else None

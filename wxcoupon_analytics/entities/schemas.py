@@ -335,7 +335,7 @@ def to_table(entity: str, frame: pd.DataFrame) -> pa.Table:
 def _to_arrow(entity: str, column: Column, series: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
     try:
         array = pa.array(series, from_pandas=True)
-        return cast_exactly(array, column.type) if len(array) else pa.array([], column.type)
+        return cast_exactly(array, column.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowKeyError, ValueError) as error:
         raise SnapshotError(
             f"column {column.name!r} of {entity!r} is {column.dtype}, and this frame's {series.dtype} does not fit:"

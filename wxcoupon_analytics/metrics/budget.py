@@ -116,28 +116,35 @@ def budget_use(stocks: IntoFrameT, product_coupons: IntoFrame | None = None) -> 
     """
     brand: dict[str, DType] = {"brand_id": nw.String()} if has_brand(stocks) else {}
     frame = collect_entity(stocks, {**brand, **STOCKS}, entity="stocks", key=[*brand, "product_coupon_id", "stock_id"])
-    rows = frame.drop("fetched_at").rows(named=True)
+    rows = frame.rows(named=True)
     found = _product_coupon_of(rows, stocks, product_coupons)
     discounts = [discount.discount_of(row, coupon) for row, coupon in zip(rows, found, strict=True)]
-    looked_up = nw.from_dict(
+    sent_counts, limits = frame["sent_count_info_total_count"].to_list(), frame["stock_send_rule_max_count"].to_list()
+    # Worked out in Python, whose integers neither wrap around nor end where a float's digits do.
+    added = nw.from_dict(
         {
             "name": [coupon and coupon["display_info_name"] for coupon in found],
             "discount_fen": [each.fen for each in discounts],
             "discount_basis": [each.basis for each in discounts],
-            "sent_value_fen": _values(discounts, frame["sent_count_info_total_count"]),
-            "budget_value_fen": _values(discounts, frame["stock_send_rule_max_count"]),
+            "sent_share": [
+                None if count is None or limit is None or limit <= 0 else count / limit
+                for count, limit in zip(sent_counts, limits, strict=True)
+            ],
+            "sent_value_fen": _values(discounts, sent_counts),
+            "budget_value_fen": _values(discounts, limits),
         },
         {
             "name": nw.String(),
             "discount_fen": nw.Int64(),
             "discount_basis": nw.String(),
+            "sent_share": nw.Float64(),
             "sent_value_fen": nw.Int64(),
             "budget_value_fen": nw.Int64(),
         },
         backend="pyarrow",
     )
     sent, limit = nw.col("sent_count_info_total_count"), nw.col("stock_send_rule_max_count")
-    result = nw.concat([frame, looked_up], how="horizontal").select(
+    result = nw.concat([frame, added], how="horizontal").select(
         "product_coupon_id",
         "stock_id",
         "name",
@@ -146,7 +153,7 @@ def budget_use(stocks: IntoFrameT, product_coupons: IntoFrame | None = None) -> 
         max_count=limit,
         sent_count=sent,
         remaining_count=remaining(limit, sent),
-        sent_share=sent.cast(nw.Float64) / nw.when(limit > 0).then(limit),
+        sent_share=nw.col("sent_share"),
         max_count_per_day=nw.col("stock_send_rule_max_count_per_day"),
         sent_today=nw.col("sent_count_info_today_count"),
         discount_fen=nw.col("discount_fen"),
@@ -170,11 +177,10 @@ def remaining(limit: nw.Expr, used: nw.Expr) -> nw.Expr:
     )
 
 
-def _values(discounts: list[discount.Discount], counts: nw.Series[Any]) -> list[int | None]:
-    """Multiply in Python, whose integers do not wrap around."""
+def _values(discounts: list[discount.Discount], counts: list[int | None]) -> list[int | None]:
     return [
         None if each.fen is None or count is None else discount.storable(each.fen * count)
-        for each, count in zip(discounts, counts.to_list(), strict=True)
+        for each, count in zip(discounts, counts, strict=True)
     ]
 
 

@@ -85,7 +85,7 @@ def _declared(column: nw.Series[Any], dtype: DType, *, entity: str) -> nw.Series
     try:
         cast = column.cast(dtype)
         if isinstance(dtype, nw.Datetime):
-            cast.max()  # fails on a year that Python cannot say
+            cast.min(), cast.max()  # fail on a year that Python cannot say
     except (pa.ArrowException, OverflowError, ValueError) as error:
         raise _misfit(column.name, given, dtype, entity, f" ({error})") from error
     return cast
