@@ -6,10 +6,10 @@ import difflib
 import io
 import os
 import tomllib
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 from wxcoupon_analytics.errors import CredentialsError
 
 KeySource = str | bytes | os.PathLike[str]
+T = TypeVar("T")
 
 _NAMES = ("mchid", "brand_id", "serial_no", "private_key", "public_key_id", "public_key", "apiv3_key")
 _PREFIX = "WXCOUPON_"
@@ -90,7 +91,9 @@ class Credentials:
         CredentialsError
             A value is missing or a key cannot be read; the message says which and what to do.
         """
-        return cls._make("brand", None, brand_id, serial_no, private_key, public_key_id, public_key, apiv3_key)
+        keys = _Sealed(private_key=private_key, public_key=public_key, apiv3_key=apiv3_key)
+        del private_key, public_key, apiv3_key  # a traceback that shows local variables must not show these
+        return cls._make("brand", None, brand_id, serial_no, public_key_id, keys)
 
     @classmethod
     def partner(
@@ -109,7 +112,9 @@ class Credentials:
         Parameters are those of :meth:`brand`; ``mchid`` is the provider's merchant id, ``serial_no`` and
         ``private_key`` are of its merchant API certificate, and ``brand_id`` is the brand it acts for.
         """
-        return cls._make("partner", mchid, brand_id, serial_no, private_key, public_key_id, public_key, apiv3_key)
+        keys = _Sealed(private_key=private_key, public_key=public_key, apiv3_key=apiv3_key)
+        del private_key, public_key, apiv3_key
+        return cls._make("partner", mchid, brand_id, serial_no, public_key_id, keys)
 
     @classmethod
     def load(cls) -> Self:
@@ -125,6 +130,14 @@ class Credentials:
         CredentialsError
             No source has values, two have, a name is unknown, or a key cannot be read.
         """
+        try:
+            return cls._load()
+        except CredentialsError as error:
+            message = str(error)
+        raise CredentialsError(message)  # anew: the frames behind the first one hold what was read
+
+    @classmethod
+    def _load(cls) -> Self:
         environment, dotenv = _own(os.environ), _own(_read_dotenv(Path(".env")))
         config = environment.pop("config", None) or dotenv.pop("config", None)
         sources: dict[str, tuple[Mapping[str, Any], Path | None]] = {
@@ -169,33 +182,25 @@ class Credentials:
         mchid: str | None,
         brand_id: str,
         serial_no: str,
-        private_key: KeySource,
         public_key_id: str,
-        public_key: KeySource | Mapping[str, KeySource],
-        apiv3_key: str | bytes | None,
+        keys: _Sealed,
     ) -> Self:
-        self = object.__new__(cls)
-        self.flavour = flavour
-        self.mchid = _identifier("mchid", mchid) if flavour == "partner" else None
-        self.brand_id = _identifier("brand_id", brand_id)
-        self.serial_no = _identifier("serial_no", serial_no)
-        self.public_key_id = _identifier("public_key_id", public_key_id)
-        keys = public_key if isinstance(public_key, Mapping) else {self.public_key_id: public_key}
-        if self.public_key_id not in keys:
-            _fail(
-                f"public_key has keys for {', '.join(map(repr, keys))} but none for public_key_id {self.public_key_id!r}"
-            )
-        self._public_keys = {_identifier("public_key id", i): _read_public_key(key) for i, key in keys.items()}
-        self._private_key = _read_private_key(private_key)
-        self._apiv3_key = _read_apiv3_key(apiv3_key)
-        if any(
-            key.public_numbers() == self._private_key.public_key().public_numbers()
-            for key in self._public_keys.values()
-        ):
+        mchid = _identifier("mchid", mchid) if flavour == "partner" else None
+        brand_id = _identifier("brand_id", brand_id)
+        serial_no = _identifier("serial_no", serial_no)
+        public_key_id = _identifier("public_key_id", public_key_id)
+        public_keys = keys.read("public_key", partial(_read_public_keys, public_key_id))
+        private_key = keys.read("private_key", _read_private_key)
+        own = private_key.public_key().public_numbers()
+        if any(key.public_numbers() == own for key in public_keys.values()):
             _fail(
                 "public_key is the public half of your own private_key; answers are signed by WeChat Pay: "
                 "download the WeChat Pay public key (微信支付公钥, PUB_KEY_ID_…) from the platform"
             )
+        self = object.__new__(cls)
+        self.flavour, self.mchid, self.brand_id, self.serial_no = flavour, mchid, brand_id, serial_no
+        self.public_key_id, self._public_keys, self._private_key = public_key_id, public_keys, private_key
+        self._apiv3_key = keys.read("apiv3_key", _read_apiv3_key)
         return self
 
     @property
@@ -222,6 +227,26 @@ class Credentials:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("Credentials hold a private key and are not pickled: build them where they are needed")
+
+
+class _Sealed:
+    """Holds what was given as keys, and shows it to nobody but the function that reads it."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self, **given: object) -> None:
+        self._given = given
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(self._given)}>"
+
+    def read(self, name: str, reader: Callable[[object], T]) -> T:
+        """Read one of them; an error is raised anew, without the frames in which it stood open."""
+        try:
+            return reader(self._given[name])
+        except CredentialsError as error:
+            message = str(error)
+        raise CredentialsError(message)
 
 
 def _fail(message: str) -> NoReturn:
@@ -340,6 +365,13 @@ def _read_public_key(source: object) -> RSAPublicKey:
     if not isinstance(key, RSAPublicKey) or key.key_size < _MIN_RSA_BITS:
         _fail(f"public_key must be an RSA key of at least {_MIN_RSA_BITS} bits")
     return key
+
+
+def _read_public_keys(used: str, source: object) -> dict[str, RSAPublicKey]:
+    keys = source if isinstance(source, Mapping) else {used: source}
+    if used not in keys:
+        _fail(f"public_key has keys for {', '.join(map(repr, keys))} but none for public_key_id {used!r}")
+    return {_identifier("public_key id", i): _read_public_key(key) for i, key in keys.items()}
 
 
 def _read_apiv3_key(value: object) -> bytes | None:

@@ -115,7 +115,9 @@ class ApiError(WxCouponError):
         detail: Any = None,
         request_id: str | None = None,
         signed: bool = False,
+        openid: str | None = None,
     ) -> None:
+        self._openid = openid
         self.status = status
         self.code = code
         self.message = message
@@ -134,7 +136,9 @@ class ApiError(WxCouponError):
         if self.hint:
             parts.append(f"hint: {self.hint}")
         parts.append(f"Request-ID: {self.request_id or 'none was given'}")
-        return " | ".join(parts)
+        text = " | ".join(parts)
+        # The platform repeats a wrong openid; a message is copied into tickets and logs, where users have no place.
+        return text.replace(self._openid, f"…{self._openid[-4:]}") if self._openid and len(self._openid) > 8 else text
 
 
 class AuthenticationError(ApiError):

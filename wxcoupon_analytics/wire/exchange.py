@@ -241,7 +241,7 @@ class Exchange:
         if response.is_success:
             progress.maybe_executed = True
             return _success(question, response)
-        refusal = _refusal(name, response)
+        refusal = _refusal(question, response)
         if response.status_code == 429:
             pace.slow_down()
             progress.retry_after = _retry_after(response)
@@ -287,8 +287,9 @@ def _success(question: Question, response: httpx.Response) -> Answer:
     return Answer(content, document, signed_at(response.headers))
 
 
-def _refusal(name: str, response: httpx.Response) -> WxCouponError:
+def _refusal(question: Question, response: httpx.Response) -> WxCouponError:
     """Read a 3xx, 4xx or 5xx answer."""
+    name, openid = question.endpoint.name, question.given.get("openid")
     status, request_id = response.status_code, response.headers.get("Request-ID")
     body = _json(response.content) or {}
     if not isinstance(body.get("code"), str):
@@ -297,7 +298,7 @@ def _refusal(name: str, response: httpx.Response) -> WxCouponError:
         return TransportError(f"{name}: HTTP {status}, not the API's own answer: {_excerpt(response.content)}")
     signed = bool(response.extensions.get("wechatpay_signed"))
     message, detail = str(body.get("message", "")), body.get("detail")
-    return api_error(status, body["code"], message, detail=detail, request_id=request_id, signed=signed)
+    return api_error(status, body["code"], message, detail=detail, request_id=request_id, signed=signed, openid=openid)
 
 
 def _json(content: bytes) -> dict[str, Any] | None:
