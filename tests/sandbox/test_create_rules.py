@@ -188,6 +188,9 @@ FIELDS = [
     ("page", "display_info.name", "字" * 16, LONG),
     ("page", "display_info.image_url", GONE, INVALID),
     ("page", "display_info.detail_image_url_list", ["u"] * 9, LONG),
+    ("page", "display_info.image_url", "not a url", INVALID),
+    ("page", "display_info.background_url", "wxpaylogo.qpic.cn/a", INVALID),
+    ("page", "display_info.detail_image_url_list", ["https://a.cn/1", "2"], INVALID),
     ("page", "stock.remark", "字" * 61, LONG),
     ("page", "stock.coupon_code_mode", "RANDOM", INVALID),
     ("page", "stock.stock_send_rule.max_count", 0, RANGE),
@@ -246,6 +249,9 @@ def test_the_widest_bounds_are_within(caller: Caller) -> None:
         ("page", {f"{PERIOD}.available_end_time": "2026-08-01T00:00:00+08:00", f"{PERIOD}.available_days": 365}),
         ("page", {f"{PERIOD}.available_seconds": 365 * 86_400, f"{PERIOD}.available_days": GONE}),
         ("page", {f"{USAGE}.app_jump_type": "H5", f"{CARD}.entrance_mini_program.guidance_wording": GONE}),
+        ("page", {"stock.remark": "", "display_info.background_url": ""}),
+        ("item", {"display_info.original_price": 0}),
+        ("item", {"display_info.original_price": 100_000_001}),
         ("rounds", {"sequential_usage_info.available_days": 3, "sequential_usage_info.interval_days": 7}),
     ]
     for base, changes in widest:

@@ -128,6 +128,14 @@ def test_a_use_needs_an_order_and_a_credible_time(caller: Caller, ids: Ids) -> N
     assert caller.use(ids, "oTill", code).status == 200
 
 
+def test_what_was_saved_is_a_partner_s_to_tell(caller: Caller, partner: Caller, ids: Ids) -> None:
+    code = effective(caller, ids, "oSaved")
+    assert partner.use(ids, "oSaved", code, saved_amount="5.00").json["detail"]["field"] == "/saved_amount"
+    used = partner.use(ids, "oSaved", code, saved_amount=500).json
+    assert used["coupon_state"] == "USED"
+    assert "saved_amount" not in used["single_usage_detail"]
+
+
 def test_an_order_is_kept_as_far_as_it_is_known(caller: Caller, ids: Ids) -> None:
     code = effective(caller, ids, "oOrder")
     order = {"order_id": "S1", "out_order_no": "S2", "novelty": {"a": 1}, "mchid": None}
@@ -190,7 +198,9 @@ def test_a_sequential_coupon_is_used_in_rounds(caller: Caller) -> None:
     assert first["coupon_state"] == "EFFECTIVE"
     assert first["sequential_usage_detail"]["used_count"] == 1
     assert caller.use(ids, "oRound", code).numeric == 268578367  # the interval has not passed
+    before = caller.box.now().isoformat()
     caller.box.advance(days=1)
+    assert caller.use(ids, "oRound", code, use_time=before).numeric == 268435464  # before the round opened
     assert caller.use(ids, "oRound", code, sequential_coupon_index=2).status == 400
     assert caller.use(ids, "oRound", code, sequential_coupon_index=1).status == 200
     caller.box.advance(days=1)

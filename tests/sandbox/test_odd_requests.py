@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from .caller import Caller, product_request
+from .test_bundles import bundle_request
 from .test_create_rules import BASES
 
 ODD: list[Any] = [None, "", "x" * 200, 0, -1, 10**30, 1.5, True, [], [None], [[]], {}, {"a": None}]
@@ -70,6 +71,41 @@ def test_odd_values_in_what_is_done_with_coupons(caller: Caller, verb: str) -> N
         assert reply.status in (200, 400, 403, 404), (changed, reply.body)
     listed = caller.get(f"users/oOdd/coupons?appid={caller.box.appid}")
     assert listed.status == 200
+
+
+def test_odd_values_in_bundles_changes_stores_and_settings(caller: Caller) -> None:
+    created = caller.post("product-coupons", bundle_request(caller.new_number())).json
+    caller.box.advance(minutes=11)
+    product, bundle = created["product_coupon_id"], created["stock_bundle"]["stock_bundle_id"]
+    stock = created["stock_bundle"]["stock_list"][0]["stock_id"]
+    of_user = {"product_coupon_id": product, "stock_bundle_id": bundle, "appid": caller.box.appid}
+    sent = caller.post("users/oOdd/coupon-bundles", of_user | {"send_request_no": caller.new_number()}).json
+    tie = sent["user_coupon_bundle_id"]
+    budget = {"update_mode": "MAX_COUNT", "current_max_count": 1_000, "target_max_count": 1_001}
+    given = BASES["page"]["stock"]
+    changes = {
+        name: given[name] for name in ("remark", "usage_rule_display_info", "coupon_display_info", "store_scope")
+    }
+    requests = [
+        ("POST", "product-coupons", bundle_request("x")),
+        ("POST", f"product-coupons/{product}/stock-bundles", {"stock_bundle": bundle_request("x")["stock_bundle"]}),
+        ("PATCH", f"product-coupons/{product}/stock-bundles/{bundle}", changes),
+        ("PATCH", f"product-coupons/{product}/stocks/{stock}", changes),
+        ("PATCH", f"product-coupons/{product}", {"display_info": BASES["item"]["display_info"]}),
+        ("POST", f"product-coupons/{product}/stock-bundles/{bundle}/update-budget", budget),
+        ("POST", f"product-coupons/{product}/stocks/{stock}/associate-stores", {"store_list": [{"store_id": "S1"}]}),
+        ("POST", "notify-configs", {"notify_url": "https://example.com"}),
+        ("POST", "users/oOdd/coupon-bundles", of_user | {"send_request_no": "x", "attach": "a"}),
+        ("POST", f"users/oOdd/coupon-bundles/{tie}/confirm", of_user),
+        ("POST", f"users/oOdd/coupon-bundles/{tie}/deactivate", of_user | {"deactivate_reason": "r"}),
+    ]
+    for method, path, body in requests:
+        for changed in with_odd_values(caller, body):
+            reply = caller.call(method, path, changed, verify=False)
+            assert reply.status in (200, 400, 404), (changed, reply.body)
+            assert "wechatpay-signature" in reply.headers
+    for entity in ("product_coupons", "stocks", "user_coupons"):
+        assert len(caller.box.truth(entity)) > 0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,8 @@ def _declared(column: nw.Series[Any], dtype: DType, *, entity: str) -> nw.Series
     """Cast a column to what the contract says: a pandas merge makes floats of counts, read_csv integers of ids."""
     given = column.dtype
     if not column.is_null().all():
-        check_ids({column.name: given} if dtype == nw.String else {}, entity=entity)
+        if dtype == nw.String:
+            check_ids({column.name: given}, entity=entity)
         if dtype == nw.Int64 and not (given.is_numeric() or given == nw.String):
             raise _misfit(column.name, given, dtype, entity)
     try:

@@ -149,7 +149,7 @@ class CouponOperations(Desk):
             index = fields.optional_integer(call.body, "sequential_coupon_index", least=0, most=100)
             if call.partner:  # only the partner's request has it, and no answer that shows a use repeats it
                 fields.optional_integer(call.body, "saved_amount", least=0, most=create_rules.MAX_FEN)
-            fields.optional_text(call.body, "store_id", most=64)
+            fields.optional_text(call.body, "store_id")
             rules.may_use(coupon, call.now)
             index = rules.round_to_use(coupon, index, call.now)
             rules.use_time_is_credible(coupon, index, used_at, call.now)

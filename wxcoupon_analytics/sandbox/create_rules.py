@@ -18,6 +18,7 @@ from wxcoupon_analytics.sandbox.refusals import PARAM_OUT_OF_RANGE, PARAM_TOO_SH
 MAX_BUDGET = 100_000_000
 MAX_PER_USER = 100
 MAX_FEN = 100_000_000
+MAX_PRICE = 10**12  # no page bounds a price; the books' integers do
 MAX_VALID_DAYS = 365
 MAX_ROUNDS = 15
 MAX_INTERVAL_DAYS = 7
@@ -128,17 +129,26 @@ def exchange_is_for_single_items(scope: str, kind: str) -> None:
 
 
 def names_and_images(display: Body) -> None:
-    """The name has 3 to 15 characters, and there are at most eight detail images (详情图)."""
+    """The name has 3 to 15 characters, there are at most eight detail images (详情图), and an image is a URL.
+
+    The pages take only addresses that the upload answered; whose they are cannot be told from a copy of them, so any URL will do.
+    """
     fields.text(display, "name", at="/display_info", least=3, most=15)
-    fields.text(display, "image_url", at="/display_info")
-    fields.array(display, "detail_image_url_list", at="/display_info", most=8)
+    images = [("image_url", fields.text(display, "image_url", at="/display_info"))]
+    if background := fields.optional_text(display, "background_url", at="/display_info"):
+        images.append(("background_url", background))
+    details = fields.array(display, "detail_image_url_list", at="/display_info", most=8)
+    images += [(f"detail_image_url_list/{index}", url) for index, url in enumerate(details)]
+    for name, url in images:
+        if not url.startswith(("https://", "http://")):
+            raise param_error(f"/display_info/{name}", "must be a URL", value=url)
 
 
 def single_items_name_their_price(display: Body) -> None:
     """A single-item coupon (单品券) shows what the item costs without it."""
     if display.get("original_price") is None:
         raise invalid_request("单品券必须提供商品原价,请补充")
-    fields.integer(display, "original_price", at="/display_info", least=1, most=MAX_FEN)
+    fields.integer(display, "original_price", at="/display_info", least=0, most=MAX_PRICE)
 
 
 def single_items_list_their_packages(display: Body) -> None:
@@ -156,7 +166,7 @@ def single_items_list_their_packages(display: Body) -> None:
         for number, option in enumerate(choices):
             spot = f"{at}/choice_list/{number}"
             fields.text(option, "name", at=spot)
-            fields.integer(option, "price", at=spot, least=0, most=MAX_FEN)
+            fields.integer(option, "price", at=spot, least=0, most=MAX_PRICE)
             fields.integer(option, "count", at=spot, least=1, most=1_000)
 
 

@@ -44,8 +44,9 @@ def text(body: Body, name: str, *, at: str = "", least: int = 1, most: int | Non
 
 
 def optional_text(body: Body, name: str, *, at: str = "", most: int | None = None) -> str | None:
-    """Return a text, or None when it is absent."""
-    return text(body, name, at=at, most=most) if body.get(name) is not None else None
+    """Return a text, or None when it is absent; no page forbids an empty one."""
+    value = body.get(name)
+    return value if value is None or value == "" else text(body, name, at=at, most=most)
 
 
 def integer(body: Body, name: str, *, at: str = "", least: int, most: int) -> int:
