@@ -117,10 +117,10 @@ def test_a_client_dropped_in_its_own_loop_ends_it():
     thread = next(t for t in threading.enumerate() if t.name == "wxcoupon-loop" and t.is_alive())
     holder = [loop]
 
-    async def drop() -> None:
+    async def drop(_: None) -> None:
         holder.clear()
 
-    future = loop.start(drop)
+    (future,) = loop.start(drop, [None])
     del loop
     future.result(5)
     del future

@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, wait
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -38,32 +39,29 @@ class BackgroundLoop:
         """Have something awaited in the loop before it ends."""
         self._cleanups.append(cleanup)
 
-    def start(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> Future[T]:
-        """Start ``work(*args)`` in the loop and give its future; :meth:`cancel` ends it, the future's own cancel does not."""
+    def start(self, work: Callable[[Q], Coroutine[Any, Any, T]], items: Iterable[Q]) -> list[Future[T]]:
+        """Start ``work(item)`` for each item, together, and give their futures.
+
+        :meth:`cancel` ends what was started; a future's own cancel does not.
+        """
         if os.getpid() != self._process:
             raise RuntimeError("this client belongs to the process that made it, not to this fork: connect again here")
         if self.closed:
             raise RuntimeError("this client is closed: connect again")
-        future: Future[T] = Future()
-        tasks = self._tasks
+        pairs = [(item, Future[T]()) for item in items]
+        # One crossing for all: each costs the two threads a switch.
+        self._loop.call_soon_threadsafe(self._begin, work, pairs)
+        return [future for _, future in pairs]
 
-        async def carry() -> None:
-            try:
-                future.set_result(await work(*args))
-            except Exception as error:  # noqa: BLE001 - raised again where the result is asked for
-                future.set_exception(error)
+    def _begin(self, work: Callable[[Q], Coroutine[Any, Any, T]], pairs: list[tuple[Q, Future[T]]]) -> None:
+        for item, future in pairs:
+            task = self._tasks[future] = self._loop.create_task(_carry(work, item, future))
+            task.add_done_callback(partial(self._settle, future))
 
-        def settle(_: asyncio.Task[None]) -> None:
-            del tasks[future]
-            if not future.done():
-                future.cancel()
-
-        def begin() -> None:
-            tasks[future] = asyncio.ensure_future(carry())
-            tasks[future].add_done_callback(settle)
-
-        self._loop.call_soon_threadsafe(begin)
-        return future
+    def _settle(self, future: Future[Any], _: asyncio.Task[None]) -> None:
+        del self._tasks[future]
+        if not future.done():
+            future.cancel()
 
     def cancel(self, futures: Iterable[Future[Any]]) -> None:
         """Cancel what is still running, and give it a moment to end."""
@@ -82,7 +80,7 @@ class BackgroundLoop:
 
         On KeyboardInterrupt the work is cancelled, given a moment to end, and the interrupt raised again.
         """
-        future = self.start(work, *args)
+        (future,) = self.start(lambda _: work(*args), (None,))
         try:
             return self.result(future)
         except BaseException:
@@ -92,12 +90,14 @@ class BackgroundLoop:
     def result(self, future: Future[T]) -> T:
         """Wait for a future's result, so that the Stop button is heard."""
         # Polars takes SIGINT for itself in a way that no longer wakes a waiting thread: it has to look up now and then.
-        while not wait([future], timeout=LOOK_UP_SECONDS).done:
-            pass
-        try:
-            return future.result()
-        except CancelledError:
-            raise RuntimeError("the client was closed while this call was running") from None
+        while True:
+            try:
+                return future.result(LOOK_UP_SECONDS)
+            except CancelledError:
+                raise RuntimeError("the client was closed while this call was running") from None
+            except TimeoutError:
+                if future.done():  # it is the work's own
+                    raise
 
     @property
     def closed(self) -> bool:
@@ -107,6 +107,13 @@ class BackgroundLoop:
     def close(self) -> None:
         """End the loop; calls still running are cancelled."""
         self._close()
+
+
+async def _carry(work: Callable[[Q], Coroutine[Any, Any, T]], item: Q, future: Future[T]) -> None:
+    try:
+        future.set_result(await work(item))
+    except Exception as error:  # noqa: BLE001 - raised again where the result is asked for
+        future.set_exception(error)
 
 
 def _serve(loop: asyncio.AbstractEventLoop, cleanups: list[Callable[[], Awaitable[None]]]) -> None:
