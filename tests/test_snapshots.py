@@ -246,7 +246,6 @@ class TestLoad:
             "state, remark",
             "state = 'SENDING') OR (1 = 1",
             "1 = 1; DROP TABLE rows",
-            "true ORDER BY state",
             "stock_send_rule_max_count > 'x'",
             "state = $1",
             "no_such_function(state)",

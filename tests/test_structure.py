@@ -86,7 +86,7 @@ def test_importing_costs_nothing_heavy():
 def test_every_command_is_in_the_readme():
     from wxcoupon_analytics.cli import app
 
-    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     for command in app.registered_commands:
         assert f"wxcoupon {command.callback.__name__}" in readme  # type: ignore[union-attr]
         assert "Example: wxcoupon" in (command.callback.__doc__ or "")  # type: ignore[union-attr]

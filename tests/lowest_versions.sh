@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The built wheel, in an environment with the lowest versions that pyproject.toml allows, passes the tests too.
+# Warnings are not errors here: old libraries warn about each other.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+python3 -m venv "$work/tools" && "$work/tools/bin/pip" install -q uv build
+python3 -m venv "$work/low"
+"$work/tools/bin/python" -m build -q --wheel -o "$work" .
+install() { "$work/tools/bin/uv" pip install -q --python "$work/low/bin/python" "$@"; }
+install --resolution lowest-direct -r pyproject.toml --extra sandbox --extra fonts
+install --no-deps "$work"/*.whl
+install 'pytest>=8' 'hypothesis>=6.100' 'polars>=1.20'
+cp -r tests README.md CHANGELOG.md pyproject.toml "$work"   # beside the wheel, not beside the source
+cd "$work"
+"$work/low/bin/python" -m pytest -q -p no:cacheprovider -o filterwarnings=default -o testpaths=tests "$@"
+echo "lowest versions: passed"
