@@ -453,7 +453,7 @@ def test_a_send_that_cannot_be_recorded_still_gives_its_answer(small, monkeypatc
         raise wx.JournalError("the disk is full")
 
     monkeypatch.setattr(client._journal, "end", full)
-    with pytest.warns(UserWarning, match="was done, but could not be recorded: the disk is full"):
+    with pytest.warns(UserWarning, match="was done, but this could not be recorded: the disk is full"):
         sent = client.actions.send_coupon("o1", **ids)
     monkeypatch.undo()
     assert client.actions.send_coupon("o1", **ids)["coupon_code"] == sent["coupon_code"]

@@ -106,7 +106,7 @@ def test_twenty_thousand_requests_through_every_fault(monkeypatch: pytest.Monkey
     print(f"sends: {dict(outcomes)}; coupons in the books: {len(books)}")
     assert outcomes["sent"] > USERS * PER_USER * 0.9
     assert outcomes["refused"] > USERS * 0.5
-    assert outcomes["unknown"] < len(sends) * 0.02
+    assert outcomes["unknown"] < len(sends) * 0.04
 
     # Zero unauthentic answers: what a tampered body would have changed is as the platform has it.
     total = made["stock"]["stock_send_rule"]["max_count"]

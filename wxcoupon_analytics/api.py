@@ -14,7 +14,7 @@ from typing import Any
 from wxcoupon_analytics.errors import ValidationError, WxCouponError
 from wxcoupon_analytics.loop import BackgroundLoop
 from wxcoupon_analytics.wire.endpoints import ENDPOINTS, MAX_PAGE_SIZE, Endpoint
-from wxcoupon_analytics.wire.exchange import Exchange
+from wxcoupon_analytics.wire.exchange import Doubt, Exchange
 from wxcoupon_analytics.wire.questions import Question, ask, ask_upload_image, next_page
 
 Json = dict[str, Any]
@@ -286,7 +286,7 @@ class Api:
         Raises
         ------
         ValidationError
-            There is no such method, or it is one that gives pages.
+            There is no such method, or it is one that takes more than ids and a body.
 
         Examples
         --------
@@ -297,10 +297,12 @@ class Api:
         >>> first["display_info"]["name"], type(second).__name__
         ('全场满100减20', 'NotFoundError')
         """
-        endpoint = ENDPOINTS.get(name)
-        if endpoint is None or endpoint.items or name == "upload_image":
-            fitting = ", ".join(e.name for e in ENDPOINTS.values() if not e.items and e.name != "upload_image")
-            raise ValidationError(f"map takes one of {fitting}; not {name!r}")
+        fitting = [e.name for e in ENDPOINTS.values() if not e.query and e.name != "upload_image"]
+        if name not in fitting:
+            raise ValidationError(f"map takes one of {', '.join(fitting)}; not {name!r}")
+        if isinstance(in_flight, bool) or not isinstance(in_flight, int) or in_flight < 1:
+            raise ValidationError(f"in_flight is a whole number from 1, not {in_flight!r}")
+        endpoint = ENDPOINTS[name]
         return self._each_answer(endpoint, iter(calls), in_flight)
 
     def _each_answer(self, endpoint: Endpoint, calls: Iterator[Sequence[Any]], in_flight: int) -> Iterator[Any]:
@@ -309,7 +311,7 @@ class Api:
         window: deque[Future[list[Json | WxCouponError]]] = deque()
         try:
             while True:
-                while len(window) * size < in_flight and (part := list(islice(calls, size))):
+                while (len(window) + 1) * size <= in_flight and (part := list(islice(calls, size))):
                     window += self._loop.start(partial(self._answers, endpoint), [part])
                 if not window:
                     return
@@ -318,11 +320,21 @@ class Api:
             self._loop.cancel(window)
 
     async def _answers(self, endpoint: Endpoint, part: list[Sequence[Any]]) -> list[Json | WxCouponError]:
-        return await asyncio.gather(*(self._answer(endpoint, call) for call in part))
+        # All are laid out before any is asked: a call that cannot even be checked must not leave others under way.
+        questions = [self._question_or_error(endpoint, call) for call in part]
+        return await asyncio.gather(*(self._answer(question) for question in questions))
 
-    async def _answer(self, endpoint: Endpoint, call: Sequence[Any]) -> Json | WxCouponError:
+    def _question_or_error(self, endpoint: Endpoint, call: Sequence[Any]) -> Question | ValidationError:
         try:
-            return (await self._exchange.answer(self._question(endpoint, call))).document
+            return self._question(endpoint, call)
+        except ValidationError as error:
+            return error
+
+    async def _answer(self, question: Question | ValidationError) -> Json | WxCouponError:
+        if isinstance(question, ValidationError):
+            return question
+        try:
+            return (await self._exchange.answer(question)).document
         except WxCouponError as error:
             return error
 
@@ -330,7 +342,7 @@ class Api:
         """Lay positional arguments out as the method would: the ids of the path, then a write's body."""
         ids = re.findall(r"{(\w+)}", endpoint.path)
         writes = endpoint.method != "GET"
-        if isinstance(call, str | Mapping) or len(call) != len(ids) + writes:
+        if not isinstance(call, tuple | list) or len(call) != len(ids) + writes:
             wanted = ", ".join([*ids, "body"] if writes else ids)
             raise ValidationError(f"each call of {endpoint.name} is a tuple ({wanted})")
         body = call[-1] if writes else None
@@ -343,15 +355,15 @@ class Api:
         *,
         query: Mapping[str, str | int | None] | None = None,
         body: Mapping[str, Any] | None = None,
-        doubtful: bool = False,
+        doubt: Doubt = Doubt.NONE,
     ) -> Json:
         """Ask an endpoint by its name: what all methods here do.
 
-        With ``doubtful`` an earlier attempt at this write may have succeeded, so that a refusal is believed only after
+        With ``doubt`` an earlier attempt at this write may have succeeded, so that a refusal is believed only after
         looking.
         """
         question = self.question(name, path, query=query, body=body)
-        return self._loop.run(self._exchange.answer, question, doubtful).document
+        return self._loop.run(self._exchange.answer, question, doubt).document
 
     def question(
         self,

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Self, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from dotenv import dotenv_values
 
 from wxcoupon_analytics.errors import CredentialsError
@@ -53,7 +54,7 @@ class Credentials:
     public_key_id: str
     _private_key: RSAPrivateKey
     _public_keys: dict[str, RSAPublicKey]
-    _apiv3_key: bytes | None
+    _cipher: AESGCM | None
 
     def __init__(self) -> None:
         raise TypeError("use Credentials.brand(…), Credentials.partner(…) or Credentials.load()")
@@ -132,8 +133,12 @@ class Credentials:
         """
         try:
             return cls._load()
-        except CredentialsError as error:
-            message = str(error)
+        except (CredentialsError, OSError, ValueError, TypeError, RuntimeError) as error:
+            message = (
+                str(error)
+                if isinstance(error, CredentialsError)
+                else f"credentials cannot be read: {type(error).__name__}"
+            )
         raise CredentialsError(message)  # anew: the frames behind the first one hold what was read
 
     @classmethod
@@ -200,7 +205,7 @@ class Credentials:
         self = object.__new__(cls)
         self.flavour, self.mchid, self.brand_id, self.serial_no = flavour, mchid, brand_id, serial_no
         self.public_key_id, self._public_keys, self._private_key = public_key_id, public_keys, private_key
-        self._apiv3_key = keys.read("apiv3_key", _read_apiv3_key)
+        self._cipher = keys.read("apiv3_key", _read_apiv3_key)
         return self
 
     @property
@@ -212,6 +217,22 @@ class Credentials:
     def private_key(self) -> RSAPrivateKey:
         """The key requests are signed with: an opaque handle, which shows nothing of itself."""
         return self._private_key
+
+    @property
+    def cipher(self) -> AESGCM:
+        """What decrypts notifications, under the APIv3 key: an opaque handle too.
+
+        Raises
+        ------
+        CredentialsError
+            There is none.
+        """
+        if self._cipher is None:
+            _fail(
+                "notifications are encrypted with the APIv3 key, and these credentials have none: pass apiv3_key=…, or set "
+                "WXCOUPON_APIV3_KEY, to the 32 characters set on the platform (APIv3密钥)"
+            )
+        return self._cipher
 
     @cached_property
     def identity(self) -> tuple[str, str]:
@@ -244,8 +265,10 @@ class _Sealed:
         """Read one of them; an error is raised anew, without the frames in which it stood open."""
         try:
             return reader(self._given[name])
-        except CredentialsError as error:
-            message = str(error)
+        except (CredentialsError, OSError, ValueError, TypeError) as error:
+            message = (
+                str(error) if isinstance(error, CredentialsError) else f"{name} cannot be read: {type(error).__name__}"
+            )
         raise CredentialsError(message)
 
 
@@ -288,7 +311,9 @@ def _beside(base: Path, key: Any) -> Any:
     """Resolve a key given as a path against the folder of the file that names it."""
     if isinstance(key, Mapping):
         return {i: _beside(base, k) for i, k in key.items()}
-    return base / Path(key).expanduser() if isinstance(key, str) and "-----BEGIN" not in key else key
+    if not isinstance(key, str) or "-----BEGIN" in key or key.startswith("~"):
+        return key
+    return base / key
 
 
 def _identifier(name: str, value: object) -> str:
@@ -374,10 +399,10 @@ def _read_public_keys(used: str, source: object) -> dict[str, RSAPublicKey]:
     return {_identifier("public_key id", i): _read_public_key(key) for i, key in keys.items()}
 
 
-def _read_apiv3_key(value: object) -> bytes | None:
+def _read_apiv3_key(value: object) -> AESGCM | None:
     if value is None or value in ("", b""):
         return None
     key = value.encode() if isinstance(value, str) else value
     if not isinstance(key, bytes) or len(key) != 32:
         _fail("apiv3_key must be the 32 characters set on the platform (APIv3密钥)")
-    return key
+    return AESGCM(key)

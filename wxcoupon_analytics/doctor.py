@@ -278,7 +278,7 @@ def _signed_read(credentials: Credentials, host: str, timeout: float, product_co
     read, verified = "signed read", "verified answer"
     try:
         response = _ask(credentials, host, timeout, product_coupon_id)
-    except (httpx.TransportError, ValidationError) as error:
+    except (httpx.HTTPError, ValidationError) as error:
         yield Check(read, False, f"{type(error).__name__}: {error}", "try again; the host was reached a moment ago")
         yield Check(verified, None, "not checked: no answer came")
         return

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 # What support and the public forums say of the numeric codes behind a Request-ID.
 HINTS: Mapping[int, str] = {
@@ -117,11 +118,12 @@ class ApiError(WxCouponError):
         signed: bool = False,
         openid: str | None = None,
     ) -> None:
-        self._openid = openid
+        # The platform repeats a wrong openid; errors are copied into tickets and logs, where users have no place.
+        message = masked(message, openid)
         self.status = status
         self.code = code
         self.message = message
-        self.detail = detail
+        self.detail = _masked_within(detail, openid)
         self.request_id = request_id
         self.signed = signed
         _, _, suffix = (request_id or "").rpartition("-")
@@ -136,9 +138,7 @@ class ApiError(WxCouponError):
         if self.hint:
             parts.append(f"hint: {self.hint}")
         parts.append(f"Request-ID: {self.request_id or 'none was given'}")
-        text = " | ".join(parts)
-        # The platform repeats a wrong openid; a message is copied into tickets and logs, where users have no place.
-        return text.replace(self._openid, f"…{self._openid[-4:]}") if self._openid and len(self._openid) > 8 else text
+        return " | ".join(parts)
 
 
 class AuthenticationError(ApiError):
@@ -159,6 +159,26 @@ class RateLimitError(ApiError):
 
 class ServerError(ApiError):
     """5xx: the platform failed; a write may have had its effect."""
+
+
+def masked(text: str, openid: str | None) -> str:
+    """Leave the last four characters of an openid, as it is and as a URL writes it.
+
+    >>> masked("openid oh-394z-6CGkNoJrsDLTTUKiAnp4 is wrong", "oh-394z-6CGkNoJrsDLTTUKiAnp4")
+    'openid …Anp4 is wrong'
+    """
+    if not openid:
+        return text
+    short = f"…{openid[-4:]}" if len(openid) > 8 else "…"
+    return text.replace(openid, short).replace(quote(openid, safe=""), short)
+
+
+def _masked_within(value: Any, openid: str | None) -> Any:
+    if isinstance(value, str):
+        return masked(value, openid)
+    if isinstance(value, Mapping):
+        return {name: _masked_within(inner, openid) for name, inner in value.items()}
+    return [_masked_within(inner, openid) for inner in value] if isinstance(value, list) else value
 
 
 def api_error(status: int, code: str, message: str, **more: Any) -> ApiError:

@@ -17,7 +17,7 @@ from wxcoupon_analytics.credentials import Credentials
 from wxcoupon_analytics.entities.flatten import Page, flatten_pages
 from wxcoupon_analytics.entities.schemas import EVENTS, NUMBER, TEXT, frame_of, to_frame
 from wxcoupon_analytics.errors import ValidationError, VerificationError
-from wxcoupon_analytics.wire.notifications import Notification, decryption_key, read_notification
+from wxcoupon_analytics.wire.notifications import Notification, read_notification
 
 _FAILURES: Final = pa.schema([("file", TEXT), ("line", NUMBER), ("error", TEXT), ("reason", TEXT)])
 # The echoes a resource may nest, and the ids that stay of them.
@@ -136,7 +136,7 @@ class Notifications:
         """
         if on_error not in ("raise", "collect"):
             raise ValidationError(f'on_error is "raise" or "collect", not {on_error!r}')
-        decryption_key(self._credentials)
+        _ = self._credentials.cipher  # before a folder of thousands is read
         notifications: list[Notification] = []
         failures: list[dict[str, Any]] = []
         for record in _records(Path(path)):

@@ -29,6 +29,7 @@ class BackgroundLoop:
         self._tasks: dict[Future[Any], asyncio.Task[None]] = {}
         self._cleanups: list[Callable[[], Awaitable[None]]] = []
         self._process = os.getpid()
+        self._gate = threading.Lock()
         # A thread that is no daemon would be joined before anything could stop it: an unclosed client would keep Python
         # from ending. The finalizer runs when this object is dropped, and at exit.
         thread = threading.Thread(target=_serve, args=(self._loop, self._cleanups), name="wxcoupon-loop", daemon=True)
@@ -46,11 +47,12 @@ class BackgroundLoop:
         """
         if os.getpid() != self._process:
             raise RuntimeError("this client belongs to the process that made it, not to this fork: connect again here")
-        if self.closed:
-            raise RuntimeError("this client is closed: connect again")
         pairs = [(item, Future[T]()) for item in items]
-        # One crossing for all: each costs the two threads a switch.
-        self._loop.call_soon_threadsafe(self._begin, work, pairs)
+        with self._gate:
+            if self.closed:
+                raise RuntimeError("this client is closed: connect again")
+            # One crossing for all: each costs the two threads a switch.
+            self._loop.call_soon_threadsafe(self._begin, work, pairs)
         return [future for _, future in pairs]
 
     def _begin(self, work: Callable[[Q], Coroutine[Any, Any, T]], pairs: list[tuple[Q, Future[T]]]) -> None:
@@ -96,8 +98,8 @@ class BackgroundLoop:
             except CancelledError:
                 raise RuntimeError("the client was closed while this call was running") from None
             except TimeoutError:
-                if future.done():  # it is the work's own
-                    raise
+                if future.done():  # just now, or the error is the work's own
+                    return future.result()
 
     @property
     def closed(self) -> bool:
@@ -106,7 +108,8 @@ class BackgroundLoop:
 
     def close(self) -> None:
         """End the loop; calls still running are cancelled."""
-        self._close()
+        with self._gate:  # what was started before begins before the end; nothing is started after
+            self._close()
 
 
 async def _carry(work: Callable[[Q], Coroutine[Any, Any, T]], item: Q, future: Future[T]) -> None:

@@ -59,10 +59,13 @@ class Platform:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def ok(self, body: object) -> Reply:
+        return self.signed(200, body)
+
+    def signed(self, status: int, body: object) -> Reply:
         content, timestamp = json.dumps(body).encode(), str(int(time.time()))
         signature = keys.sign(f"{timestamp}\nn\n".encode() + content + b"\n", self.tmp_path)
         head = {"Timestamp": timestamp, "Nonce": "n", "Serial": "PUB_KEY_ID_0112233", "Signature": signature}
-        return 200, {f"Wechatpay-{k}": v for k, v in head.items()}, content
+        return status, {f"Wechatpay-{k}": v for k, v in head.items()}, content
 
 
 def refusal(status: int, code: str = "SYSTEM_ERROR", **headers: str) -> Reply:
@@ -137,10 +140,17 @@ def test_a_refusal_after_an_attempt_that_may_have_succeeded_is_checked_by_asking
     assert platform.seen[-1][0].endswith("/users/o1/coupons?appid=wx1&product_coupon_id=1&stock_id=2&page_size=50")
     # It had not: the refusal stands, and is final.
     other = {**SENT, "send_request_no": "number_2"}
-    platform.replies = [hang_up, limit, platform.ok({"total_count": 1, "user_coupon_list": [other]})]
+    over = platform.signed(500, {"code": "SYSTEM_ERROR", "message": ""})
+    platform.replies = [over, limit, platform.ok({"total_count": 1, "user_coupon_list": [other]})]
     with pytest.raises(wx.ApiError) as caught:
         client.api.send_coupon("o1", SEND)
     assert not caught.value.maybe_executed
+    # It had not yet: behind the broken connection it may still be worked on.
+    for cut in (hang_up, refusal(504), (200, {}, b"{}")):
+        platform.replies = [cut, limit, platform.ok({"total_count": 1, "user_coupon_list": [other]})]
+        with pytest.raises(wx.ApiError) as caught:
+            client.api.send_coupon("o1", SEND)
+        assert caught.value.maybe_executed
     # It cannot be seen.
     platform.replies = [hang_up, limit, limit]
     with pytest.raises(wx.ApiError) as caught:

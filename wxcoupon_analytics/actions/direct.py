@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,10 @@ from wxcoupon_analytics.actions.intent import Intent, derive_request_no
 from wxcoupon_analytics.actions.journal import Journal
 from wxcoupon_analytics.api import Api
 from wxcoupon_analytics.errors import ConfirmationError, JournalError, ValidationError, WxCouponError
+from wxcoupon_analytics.wire.exchange import Doubt
+
+# An attempt that was cut off may still be worked on behind a gateway for so long.
+STILL_RUNNING = timedelta(minutes=10)
 
 
 class Actions:
@@ -210,18 +215,25 @@ class Actions:
             )
         if earlier and earlier.answer is not None:
             return earlier.answer
-        doubtful = earlier is not None and earlier.status == "unknown"
+        doubt = Doubt.NONE
+        if earlier and earlier.status == "unknown":
+            doubt = Doubt.RECENT if datetime.now(UTC) - earlier.touched_at < STILL_RUNNING else Doubt.OLD
         try:
-            answer = found or self._api.call(intent.operation, intent.path, body=intent.body, doubtful=doubtful)
+            answer = found or self._api.call(intent.operation, intent.path, body=intent.body, doubt=doubt)
         except WxCouponError as error:
-            self._journal.end(intent, error)
+            self._record(intent, error)
             raise
-        try:
-            self._journal.end(intent, answer)
-        except JournalError as error:
-            # It happened, and its answer must not be lost with the evidence; the same call again finds it unknown, and asks.
-            warnings.warn(f"{intent.operation} was done, but could not be recorded: {error}", stacklevel=3)
+        self._record(intent, answer)
         return answer
+
+    def _record(self, intent: Intent, outcome: dict[str, Any] | WxCouponError) -> None:
+        """Write down what came of it; what came of it must not be lost because that fails."""
+        try:
+            self._journal.end(intent, outcome)
+        except JournalError as error:
+            done = "failed" if isinstance(outcome, WxCouponError) else "was done"
+            # The same call again finds it unknown, and asks.
+            warnings.warn(f"{intent.operation} {done}, but this could not be recorded: {error}", stacklevel=4)
 
 
 def _not_texts(**values: object) -> list[str]:

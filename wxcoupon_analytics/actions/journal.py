@@ -41,6 +41,7 @@ CREATE TABLE actions (
     attempts      INTEGER NOT NULL,
     who           TEXT NOT NULL,
     started_at    TEXT NOT NULL,              -- UTC, RFC 3339; the first attempt
+    touched_at    TEXT NOT NULL,              -- the last thing that happened to it
     ended_at      TEXT,
     answer        TEXT,
     error_code    TEXT,
@@ -63,6 +64,8 @@ class Record:
     intent: str
     status: str
     answer: dict[str, Any] | None
+    attempts: int
+    touched_at: datetime
 
     def open_to(self, intent: Intent) -> bool:
         """Whether this is the same write, its outcome unknown: it may be asked again."""
@@ -88,6 +91,7 @@ class Journal:
         self.path = Path(path) if path is not None else None
         self._brand_id = brand_id
         self._lock = threading.Lock()
+        self._attempts: dict[str, int] = {}  # of each number begun here, which attempt it was
         with self._said():
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -115,18 +119,17 @@ class Journal:
         else whose outcome is open), nothing is written.
         """
         with self._said(), self._lock:
-            self._db.execute("BEGIN IMMEDIATE")  # two processes may have looked at the same moment
             try:
+                self._db.execute("BEGIN IMMEDIATE")  # two processes may have looked at the same moment
                 earlier = self._read(intent.request_no)
                 if earlier is None or earlier.status == "failed" or earlier.open_to(intent):
                     self._db.execute(
                         """
                         INSERT INTO actions (brand_id, request_no, operation, campaign, copy, intent, status, attempts, who,
-                                             started_at)
-                        VALUES (?, ?, ?, ?, ?, ?, 'unknown', 1, ?, ?)
+                                             started_at, touched_at)
+                        VALUES (?, ?, ?, ?, ?, ?, 'unknown', 1, ?, ?, ?)
                         ON CONFLICT DO UPDATE SET
-                            intent = excluded.intent, campaign = excluded.campaign, copy = excluded.copy,
-                            status = 'unknown', attempts = attempts + 1,
+                            touched_at = excluded.touched_at, intent = excluded.intent, campaign = excluded.campaign, copy = excluded.copy, status = 'unknown', attempts = attempts + 1,
                             ended_at = NULL, error_code = NULL, error_message = NULL, request_id = NULL
                         """,
                         (
@@ -137,15 +140,22 @@ class Journal:
                             intent.copy,
                             intent.text,
                             _who(),
-                            _now(),
+                            now := _now(),
+                            now,
                         ),
                     )
+                    self._attempts[intent.request_no] = earlier.attempts + 1 if earlier else 1
             finally:
-                self._db.execute("COMMIT")
+                if self._db.in_transaction:
+                    self._db.execute("COMMIT")
         return earlier
 
     def end(self, intent: Intent, outcome: dict[str, Any] | WxCouponError) -> None:
-        """Record an answer, or the error that came instead: one that may hide a success leaves the status unknown."""
+        """Record an answer, or the error that came instead.
+
+        One that may hide a success leaves the status unknown, and so does a plain refusal while another process has begun
+        the same write: what becomes of that one is not known here.
+        """
         answer = error_code = error_message = request_id = None
         if isinstance(outcome, WxCouponError):
             status = "unknown" if outcome.maybe_executed else "failed"
@@ -157,11 +167,13 @@ class Journal:
         with self._said(), self._lock:
             self._db.execute(
                 """
-                UPDATE actions SET status = ?, ended_at = ?, answer = ?, error_code = ?, error_message = ?, request_id = ?
-                WHERE brand_id = ? AND request_no = ? AND intent = ? AND status <> 'done'
+                UPDATE actions SET status = iif(?1 = 'failed' AND attempts <> ?2, 'unknown', ?1), ended_at = ?3,
+                    touched_at = ?3, answer = ?4, error_code = ?5, error_message = ?6, request_id = ?7
+                WHERE brand_id = ?8 AND request_no = ?9 AND intent = ?10 AND status <> 'done'
                 """,
                 (
                     status,
+                    self._attempts.get(intent.request_no),
                     _now(),
                     answer,
                     error_code,
@@ -199,16 +211,21 @@ class Journal:
 
     def _read(self, request_no: str) -> Record | None:
         row = self._db.execute(
-            "SELECT intent, status, answer FROM actions WHERE brand_id = ? AND request_no = ?",
+            "SELECT intent, status, answer, attempts, touched_at FROM actions WHERE brand_id = ? AND request_no = ?",
             (self._brand_id, request_no),
         ).fetchone()
-        return Record(row[0], row[1], json.loads(row[2]) if row[2] else None) if row else None
+        if row is None:
+            return None
+        intent, status, answer, attempts, touched_at = row
+        return Record(
+            intent, status, json.loads(answer) if answer else None, attempts, datetime.fromisoformat(touched_at)
+        )
 
     def _open(self) -> None:
         """Make the table in a new file; take no other file for a journal."""
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             (ours,) = self._db.execute("PRAGMA application_id").fetchone()
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             (objects,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -225,7 +242,8 @@ class Journal:
                     f"{self._where()} was written by a newer wxcoupon-analytics: upgrade, or name another journal"
                 )
         finally:
-            self._db.execute("COMMIT")
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:
             try:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 import httpx
@@ -28,6 +29,7 @@ from wxcoupon_analytics.errors import (
     VerificationError,
     WxCouponError,
     api_error,
+    masked,
 )
 from wxcoupon_analytics.wire.endpoints import Endpoint
 from wxcoupon_analytics.wire.pacing import Pace
@@ -58,6 +60,14 @@ class Answer:
     signed_at: datetime
 
 
+class Doubt(Enum):
+    """Whether an attempt made before a call may have succeeded, and may still be running."""
+
+    NONE = "none"
+    OLD = "old"
+    RECENT = "recent"
+
+
 @dataclass
 class _Host:
     url: str
@@ -68,10 +78,14 @@ class _Host:
 class _Progress:
     """What the attempts at one question have shown so far."""
 
-    attempts: int = 0
     maybe_executed: bool = False
-    maybe_running: bool = False
+    maybe_running: bool = False  # and what is running may yet succeed, whatever is seen now
     retry_after: float = 0.0
+
+    def doubt(self, *, running: bool = True) -> None:
+        """An attempt may have succeeded; unless the platform itself said that it is over, it may still be running."""
+        self.maybe_executed = True
+        self.maybe_running |= running
 
 
 class Exchange:
@@ -115,11 +129,11 @@ class Exchange:
         """Close all connections."""
         await self._transport.aclose()
 
-    async def answer(self, question: Question, doubtful: bool = False) -> Answer:
+    async def answer(self, question: Question, doubt: Doubt = Doubt.NONE) -> Answer:
         """Ask until there is an answer, a refusal that repeating cannot change, or patience ends.
 
-        A refusal that follows an attempt which may have succeeded (``doubtful``: one made before this call) is not
-        believed: the platform is asked whether the write happened.
+        A refusal that follows an attempt which may have succeeded (``doubt``: one made before this call) is not believed:
+        the platform is asked whether the write happened.
 
         Raises
         ------
@@ -130,7 +144,7 @@ class Exchange:
         TransportError
             No usable answer came.
         """
-        progress = _Progress(maybe_executed=doubtful)
+        progress = _Progress(maybe_executed=doubt is not Doubt.NONE, maybe_running=doubt is Doubt.RECENT)
         try:
             return await self._ask(question, progress)
         except WxCouponError as error:
@@ -205,7 +219,7 @@ class Exchange:
             ):
                 if shows(question, entity):
                     return Answer(json.dumps(entity, ensure_ascii=False).encode(), entity, answer.signed_at)
-        # It did not happen and will not, unless an attempt that timed out is still being worked on.
+        # It did not happen and will not, unless an earlier attempt is still being worked on behind some gateway.
         refused.maybe_executed = progress.maybe_running
         raise refused
 
@@ -219,7 +233,6 @@ class Exchange:
         await pace.turn()
         now = time.monotonic()
         host = next((h for h in self._hosts if h.down_until <= now), min(self._hosts, key=lambda h: h.down_until))
-        progress.attempts += 1
         progress.retry_after = 0.0
         try:
             # The timeout stands beside the transport's own: an answer that drips must end as well.
@@ -229,24 +242,26 @@ class Exchange:
             host.down_until = time.monotonic() + HOST_REST_SECONDS
             raise TransportError(f"{name}: {host.url} cannot be reached: {error}") from None
         except (httpx.TransportError, *_TIMEOUTS) as error:
-            progress.maybe_executed = True
+            progress.doubt()
             if isinstance(error, _TIMEOUTS):
-                progress.maybe_running = True
                 host.down_until = time.monotonic() + HOST_REST_SECONDS
             raise TransportError(f"{name}: no whole answer from {host.url}: {error or 'it took too long'}") from None
         except VerificationError:
-            progress.maybe_executed = True
+            progress.doubt()
             raise
         log.debug("%s: %s, Request-ID %s", name, response.status_code, response.headers.get("Request-ID"))
         if response.is_success:
-            progress.maybe_executed = True
+            progress.doubt(running=False)
             return _success(question, response)
         refusal = _refusal(question, response)
+        # Only the platform's own refusal says that nothing happened; a gateway speaks for itself.
+        signed = bool(response.extensions.get("wechatpay_signed"))
+        if response.status_code >= 500 or response.status_code == 408 or isinstance(refusal, TransportError):
+            progress.doubt(running=not signed)
         if response.status_code == 429:
             pace.slow_down()
             progress.retry_after = _retry_after(response)
         elif response.status_code >= 500:
-            progress.maybe_executed = True
             progress.retry_after = _retry_after(response)
         elif isinstance(refusal, AuthenticationError) and refusal.code == "SIGN_ERROR":
             refusal.hint = explain_refused_signature(response)
@@ -294,8 +309,9 @@ def _refusal(question: Question, response: httpx.Response) -> WxCouponError:
     body = _json(response.content) or {}
     if not isinstance(body.get("code"), str):
         if status == 429 or status >= 500:
-            return api_error(status, "NOT_JSON", _excerpt(response.content), request_id=request_id)
-        return TransportError(f"{name}: HTTP {status}, not the API's own answer: {_excerpt(response.content)}")
+            return api_error(status, "NOT_JSON", _excerpt(response.content), request_id=request_id, openid=openid)
+        excerpt = masked(_excerpt(response.content), openid)
+        return TransportError(f"{name}: HTTP {status}, not the API's own answer: {excerpt}")
     signed = bool(response.extensions.get("wechatpay_signed"))
     message, detail = str(body.get("message", "")), body.get("detail")
     return api_error(status, body["code"], message, detail=detail, request_id=request_id, signed=signed, openid=openid)

@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from wxcoupon_analytics.credentials import Credentials
-from wxcoupon_analytics.errors import CredentialsError, ValidationError, VerificationError
+from wxcoupon_analytics.errors import ValidationError, VerificationError
 from wxcoupon_analytics.wire.signing import signed_at, verify
 
 BEIJING = ZoneInfo("Asia/Shanghai")
@@ -98,7 +98,7 @@ def read_notification(
     ValidationError
         Signed, but not a notification as documented; or ``headers`` or ``body`` is of another type.
     """
-    key = decryption_key(credentials)
+    cipher = credentials.cipher
     if not isinstance(body, bytes):
         raise ValidationError(
             f"body must be bytes, exactly as they came, not {type(body).__name__}: the signature covers every byte"
@@ -112,20 +112,10 @@ def read_notification(
         event_type=texts["event_type"],
         create_time=_time(texts["create_time"]),
         summary=str(envelope.get("summary") or ""),
-        resource=_decrypted(key, envelope.get("resource")),
+        resource=_decrypted(cipher, envelope.get("resource")),
         envelope=envelope,
         signed_at=signed_at(signed).astimezone(BEIJING),
     )
-
-
-def decryption_key(credentials: Credentials) -> bytes:
-    """Give the APIv3 key, or say that it is missing and where it comes from."""
-    if credentials._apiv3_key is None:
-        raise CredentialsError(
-            "notifications are encrypted with the APIv3 key, and these credentials have none: pass apiv3_key=…, or set "
-            "WXCOUPON_APIV3_KEY, to the 32 characters set on the platform (APIv3密钥)"
-        )
-    return credentials._apiv3_key
 
 
 def _signed_headers(headers: Mapping[str, str]) -> httpx.Headers:
@@ -142,7 +132,7 @@ def _signed_headers(headers: Mapping[str, str]) -> httpx.Headers:
     return httpx.Headers(found)
 
 
-def _decrypted(key: bytes, resource: object) -> dict[str, Any]:
+def _decrypted(cipher: AESGCM, resource: object) -> dict[str, Any]:
     if not isinstance(resource, Mapping):
         raise ValidationError("the notification has no resource")
     algorithm = resource.get("algorithm")
@@ -151,7 +141,7 @@ def _decrypted(key: bytes, resource: object) -> dict[str, Any]:
     nonce, ciphertext = _text(resource, "nonce"), _text(resource, "ciphertext")
     associated = str(resource.get("associated_data") or "")
     try:
-        plain = AESGCM(key).decrypt(nonce.encode(), base64.b64decode(ciphertext, validate=True), associated.encode())
+        plain = cipher.decrypt(nonce.encode(), base64.b64decode(ciphertext, validate=True), associated.encode())
     except InvalidTag:
         raise VerificationError(
             "the notification cannot be decrypted: apiv3_key is not the APIv3 key it was encrypted with (was it changed "

@@ -74,7 +74,7 @@ def ask(
     content = _without_none(body or {})
     if endpoint.method != "GET":
         check(name, path, content, flavour=credentials.flavour, strict_enums=strict_enums)
-    if credentials.flavour == "partner":
+    if credentials.flavour == "partner" and endpoint.names_brand:
         if endpoint.method == "GET":
             asked["brand_id"] = credentials.brand_id
         elif (brand_id := content.get("brand_id", credentials.brand_id)) != credentials.brand_id:
@@ -136,7 +136,7 @@ def ask_for_proof(credentials: Credentials, question: Question) -> Question | No
 def shows(question: Question, entity: Mapping[str, Any]) -> bool:
     """Whether an entity, as read back, carries the request number of a write."""
     assert question.endpoint.proof is not None
-    return bool(_at(entity, question.endpoint.proof[1]) == question.request_no)
+    return any(question.request_no in _all_at(entity, dotted.split(".")) for dotted in question.endpoint.proof[1])
 
 
 def next_page(question: Question, page: Mapping[str, Any], seen: set[str]) -> Question | None:
@@ -175,6 +175,15 @@ def _at(entity: Mapping[str, Any], dotted: str) -> Any:
     return found
 
 
+def _all_at(value: Any, steps: list[str]) -> list[Any]:
+    """Give what stands at a path, in every element where a list is on the way."""
+    if isinstance(value, list):
+        return [found for element in value for found in _all_at(element, steps)]
+    if not steps:
+        return [value]
+    return _all_at(value.get(steps[0]), steps[1:]) if isinstance(value, Mapping) else []
+
+
 def _query(endpoint: Endpoint, query: Mapping[str, str | int | None]) -> dict[str, str | int]:
     """Hold query parameters against the table; those that are None are not sent."""
     given = {k: v for k, v in query.items() if v is not None}
@@ -211,7 +220,7 @@ def _segment(name: str, value: object) -> str:
 def _without_none(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _without_none(inner) for name, inner in value.items() if inner is not None}
-    return value
+    return [_without_none(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _encoded(name: str, content: Mapping[str, Any]) -> bytes:

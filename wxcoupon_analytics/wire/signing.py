@@ -131,7 +131,7 @@ def explain_refused_signature(response: httpx.Response) -> str:
     try:
         seen = response.json()["detail"]["sign_information"]
         method, url, length = str(seen["method"]), str(seen["url"]), int(seen["sign_message_length"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return (
             "the platform did not say what it saw: check that serial_no is the certificate's whose private key signs, that "
             "it belongs to this brand or merchant, and this machine's clock"

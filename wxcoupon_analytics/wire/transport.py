@@ -70,9 +70,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 "the server closed the connection without an answer", request=request
             ) from error
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
-            raise httpx.RemoteProtocolError(f"not an HTTP answer: {error}", request=request) from error
+            # The error's own text repeats the URL, and with it the user.
+            raise httpx.RemoteProtocolError(f"not an HTTP answer ({type(error).__name__})", request=request) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise httpx.ReadError(f"the connection broke: {error}", request=request) from error
+            raise httpx.ReadError(f"the connection broke ({type(error).__name__})", request=request) from error
         try:
             return httpx.Response(answer.status, headers=answer.raw_headers, content=body, request=request)
         except httpx.DecodingError as error:
