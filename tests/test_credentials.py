@@ -172,3 +172,13 @@ def test_a_byte_order_mark_does_no_harm(clean: Path):
     text = "".join(f"WXCOUPON_{k.upper()}={v}\n" for k, v in settings(clean).items())
     (clean / ".env").write_text("\ufeff" + text, encoding="utf-8")
     assert wx.Credentials.load().brand_id == "120344"
+
+
+def test_a_path_of_a_user_who_does_not_exist_is_told_without_the_other_keys(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+):
+    values = {**settings(clean), "private_key": "~nosuchuser/key.pem"}
+    (clean / "brand.toml").write_text("".join(f'{k} = "{v}"\n' for k, v in values.items()))
+    monkeypatch.setenv("WXCOUPON_CONFIG", str(clean / "brand.toml"))
+    with pytest.raises(wx.CredentialsError, match="private_key: the file"):
+        wx.Credentials.load()

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
@@ -126,3 +127,35 @@ def test_a_client_dropped_in_its_own_loop_ends_it():
     del future
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_calls_that_race_with_the_end_are_answered_or_refused_and_never_hang():
+    for _ in range(30):
+        loop = BackgroundLoop()
+        ended: list[str] = []
+
+        def call(loop: BackgroundLoop = loop, ended: list[str] = ended) -> None:
+            try:
+                loop.run(asyncio.sleep, 5)
+            except RuntimeError as error:
+                ended.append(str(error))
+
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        loop.close()
+        for thread in threads:
+            thread.join(5)
+        assert len(ended) == 8
+        assert all("closed" in text for text in ended)
+
+
+def test_a_result_that_comes_in_the_moment_of_looking_up_is_not_lost(loop: BackgroundLoop):
+    class Late(Future):
+        def result(self, timeout: float | None = None) -> str:
+            if timeout is not None:
+                self.set_result("sent")
+                raise TimeoutError
+            return super().result()
+
+    assert loop.result(Late()) == "sent"

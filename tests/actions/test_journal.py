@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,33 @@ def test_of_two_processes_that_looked_at_the_same_moment_the_second_sees_the_fir
     assert one.frame()["attempts"].tolist() == [1]
     one.close()
     other.close()
+
+
+def test_a_plain_refusal_does_not_speak_for_an_attempt_of_another_process(tmp_path: Path):
+    one, other = (Journal(tmp_path / "j.sqlite3", brand_id="1") for _ in range(2))
+    one.begin(INTENT)
+    other.begin(INTENT)  # and dies
+    one.end(INTENT, wx.ApiError(400, "INVALID_REQUEST", "no"))
+    assert one.look("n1").status == "unknown"  # type: ignore[union-attr]
+    other.end(INTENT, wx.ApiError(400, "INVALID_REQUEST", "no"))
+    assert one.look("n1").status == "failed"  # type: ignore[union-attr]
+    one.close()
+    other.close()
+
+
+def test_the_stop_button_while_waiting_for_the_lock_leaves_the_journal_usable(tmp_path: Path):
+    journal = Journal(tmp_path / "j.sqlite3", brand_id="1")
+    with sqlite3.connect(tmp_path / "j.sqlite3", isolation_level=None, check_same_thread=False) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        threading.Timer(0.6, lambda: holder.execute("COMMIT")).start()
+        with pytest.raises(KeyboardInterrupt):
+            journal.begin(INTENT)
+    holder.close()
+    journal.begin(INTENT)
+    journal.end(INTENT, {"coupon_code": "C"})
+    assert journal.frame()["status"].tolist() == ["done"]
+    journal.close()
 
 
 def test_many_processes_may_open_a_new_journal_at_once(tmp_path: Path):

@@ -411,3 +411,65 @@ def test_a_host_that_is_no_url_and_a_rate_that_is_no_number_are_refused(platform
     ):
         with pytest.raises(wx.ValidationError):
             wx.connect(brand_credentials(), **{"hosts": [platform.url], **arguments})
+
+
+@pytest.mark.parametrize(
+    "detail", ["single_usage_detail", "progressive_bundle_usage_detail", "sequential_usage_detail"]
+)
+@pytest.mark.parametrize("use", ["use", "return"])
+def test_a_redemption_is_found_wherever_its_kind_of_coupon_keeps_the_number(
+    detail, use, platform: Platform, client: wx.Client
+):
+    ids = {"product_coupon_id": "1", "stock_id": "2", "appid": "wx1", "out_request_no": "number_1"}
+    body = {**ids, "use_time": "2025-01-01T00:00:00+08:00", "associated_order_info": {"transaction_id": "4200"}}
+    used = {f"{use}_request_no": "number_1"}
+    where = {"detail_item_list": [{}, used]} if detail == "sequential_usage_detail" else used
+    coupon = {"coupon_code": "C", "stock": {"stock_id": "2"}, detail: where}
+    platform.replies = [hang_up, refusal(400, "INVALID_REQUEST"), platform.ok(coupon)]
+    call = client.api.use_coupon if use == "use" else client.api.return_coupon
+    assert call("o1", "C", body if use == "use" else ids) == coupon
+
+
+def test_a_call_that_cannot_be_checked_leaves_none_of_its_part_under_way(platform: Platform, client: wx.Client):
+    platform.replies = [platform.ok(SENT)]
+    good = ("o1", SEND)
+    results = list(client.api.map("send_coupon", [good, 5, good, None, ("o1", SEND, "more")]))
+    assert [isinstance(r, dict) for r in results] == [True, False, True, False, False]
+    asked = len(platform.seen)
+    disputed = ("o1", {**SEND, "attahc": "a misspelt field"})
+    with pytest.raises(wx.ApiRuleWarning):
+        list(client.api.map("send_coupon", [good, disputed, good]))
+    assert len(platform.seen) == asked, "warnings that are errors stop a part before any of it is sent"
+    for wrong in (0, -1, True, 2.5):
+        with pytest.raises(wx.ValidationError, match="in_flight is a whole number from 1"):
+            client.api.map("send_coupon", [good], in_flight=wrong)
+
+
+def test_no_openid_in_any_text_of_an_error(platform: Platform, client: wx.Client):
+    openid = "oPlanted/Openid 0123456789"
+    for reply in (
+        (502, {}, f"<html>/users/{openid} oPlanted%2FOpenid%200123456789</html>".encode()),
+        (403, {}, f"<html>{openid}</html>".encode()),
+        lambda handler: handler.wfile.write(b"garbage\r\n\r\n"),
+    ):
+        platform.replies = [reply]
+        with pytest.raises(wx.WxCouponError) as caught:
+            client.api.send_coupon(openid, SEND)
+        for text in (str(caught.value), repr(caught.value), repr(caught.value.args)):
+            assert "oPlanted" not in text
+
+
+def test_what_a_gateway_says_of_a_write_is_not_the_platforms_word(platform: Platform, client: wx.Client):
+    for reply in ((403, {}, b"<html>"), (302, {"Location": "/"}, b""), refusal(408, "TIMEOUT")):
+        platform.replies = [reply]
+        with pytest.raises(wx.WxCouponError) as caught:
+            client.api.send_coupon("o1", SEND)
+        assert caught.value.maybe_executed
+
+
+def test_fields_that_are_none_are_left_out_in_lists_too(platform: Platform, client: wx.Client):
+    platform.replies = [platform.ok({})]
+    client.api.associate_stores(
+        "1", "2", {"store_list": [{"store_id": "s1"}, {"store_id": "s2", "name": None}], "x": None}
+    )
+    assert json.loads(platform.seen[0][2]) == {"store_list": [{"store_id": "s1"}, {"store_id": "s2"}]}
