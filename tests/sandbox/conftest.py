@@ -13,7 +13,7 @@ from .caller import Caller
 
 pytest.importorskip("starlette", reason="needs the sandbox extra")
 if shutil.which("openssl") is None:
-    pytest.skip("needs the openssl command line", allow_module_level=True)
+    collect_ignore_glob = ["test_*.py"]  # every caller here signs with it
 
 
 @pytest.fixture(scope="session")
