@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -437,8 +438,10 @@ def test_a_call_that_cannot_be_checked_leaves_none_of_its_part_under_way(platfor
     assert [isinstance(r, dict) for r in results] == [True, False, True, False, False]
     asked = len(platform.seen)
     disputed = ("o1", {**SEND, "attahc": "a misspelt field"})
-    with pytest.raises(wx.ApiRuleWarning):
-        list(client.api.map("send_coupon", [good, disputed, good]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(wx.ApiRuleWarning):
+            list(client.api.map("send_coupon", [good, disputed, good]))
     assert len(platform.seen) == asked, "warnings that are errors stop a part before any of it is sent"
     for wrong in (0, -1, True, 2.5):
         with pytest.raises(wx.ValidationError, match="in_flight is a whole number from 1"):
