@@ -9,6 +9,7 @@ import pytest
 
 import wxcoupon_analytics as wx
 from tests import keys
+from tests.shop import product_coupon
 
 
 @atexit.register
@@ -46,3 +47,12 @@ def box() -> Iterator[wx.Sandbox]:
 def client(box: wx.Sandbox) -> Iterator[wx.Client]:
     with box.client() as client:
         yield client
+
+
+@pytest.fixture
+def small():
+    """A brand of one's own to change: a stock that is SENDING and nothing else."""
+    with wx.Sandbox(seed=1, population=False) as box, box.client() as client:
+        created = client.api.create_product_coupon(product_coupon())
+        box.advance(hours=1)
+        yield box, client, created["product_coupon_id"], created["stock"]["stock_id"]

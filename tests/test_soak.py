@@ -11,7 +11,7 @@ import pytest
 import tenacity
 
 import wxcoupon_analytics as wx
-from tests.test_end_to_end import product_coupon
+from tests.shop import product_coupon
 from wxcoupon_analytics.wire import exchange
 
 pytestmark = pytest.mark.slow

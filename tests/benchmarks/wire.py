@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import wxcoupon_analytics as wx
-from tests.test_end_to_end import product_coupon
+from tests.shop import product_coupon
 from wxcoupon_analytics.wire import signing
 
 IN_FLIGHT = 64
