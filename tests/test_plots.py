@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import matplotlib as mpl
@@ -29,10 +29,39 @@ from tests.metrics.frames import (
 )
 from wxcoupon_analytics import fonts
 from wxcoupon_analytics.errors import ValidationError
-from wxcoupon_analytics.plots import plot_budget_use, plot_remaining_daily_quota, plot_state_breakdown
+from wxcoupon_analytics.plots import (
+    plot_budget_use,
+    plot_daily_sends,
+    plot_funnel,
+    plot_quota_days,
+    plot_redemption_curve,
+    plot_remaining_daily_quota,
+    plot_state_breakdown,
+    plot_state_history,
+)
 
 STOCK = stock("s1", max_count=1000, sent=250, per_day=50, today=8, remark="会员日")
-USERS = user_coupons(coupon("A", "USED"), coupon("B", "USED"), coupon("C", "EFFECTIVE", stock_id="s2"))
+RECEIVED = {"receive_time": NOON - timedelta(days=3), "single_usage_detail_use_time": NOON - timedelta(days=1)}
+USERS = user_coupons(
+    coupon("A", "USED", **RECEIVED),
+    coupon("B", "USED", **RECEIVED),
+    coupon("C", "EFFECTIVE", stock_id="s2", **RECEIVED),
+)
+HISTORY = stocks(
+    *(
+        stock(
+            "s1",
+            max_count=1000,
+            sent=250 - 8 * n,
+            per_day=50,
+            today=8,
+            remark="会员日",
+            fetched_at=NOON - timedelta(days=n),
+        )
+        for n in range(4)
+    )
+)
+TOPPED = ["budget", "quota", "states", "states by stock", "sends", "quota days", "curve"]
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +91,12 @@ PLOTS = {
     "quota": lambda **options: plot_remaining_daily_quota(stocks(STOCK), now=NOON, **options),
     "states": lambda **options: plot_state_breakdown(USERS, **options),
     "states by stock": lambda **options: plot_state_breakdown(USERS, by="stock_id", **options),
+    "history": lambda **options: plot_state_history(USERS, **options),
+    "funnel": lambda **options: plot_funnel(USERS, **options),
+    "sends": lambda **options: plot_daily_sends(HISTORY, now=NOON, **options),
+    "quota days": lambda **options: plot_quota_days(HISTORY, **options),
+    "curve": lambda **options: plot_redemption_curve(USERS, **options),
+    "curve by stock": lambda **options: plot_redemption_curve(USERS, by="stock_id", **options),
 }
 
 
@@ -71,7 +106,8 @@ def test_every_plot_draws_without_a_warning_has_a_title_a_unit_and_its_date(plot
     ax = PLOTS[plot](lang=lang)
     ax.figure.canvas.draw()  # a missing glyph would warn, and warnings are errors
     assert ax.get_title(loc="left")
-    assert any(unit in ax.get_xlabel() for unit in ("%", "coupons", "张"))
+    assert any(unit in ax.get_xlabel() for unit in ("%", "coupons", "张", "day", "日期", "天"))
+    assert "□" not in texts(ax)  # what stands for a letter that no font has
     assert "2025-08-02 12:00" in texts(ax)
 
 
@@ -92,9 +128,13 @@ def test_without_an_ax_there_is_one_new_figure_and_no_setting_changed(plot: str)
 
 
 @pytest.mark.parametrize("plot", PLOTS)
-def test_a_language_or_a_top_that_makes_no_sense_is_refused(plot: str) -> None:
+def test_a_language_that_no_plot_speaks_is_refused(plot: str) -> None:
     with pytest.raises(ValidationError, match="the plots speak 'en' and 'zh'"):
         PLOTS[plot](lang="fr")
+
+
+@pytest.mark.parametrize("plot", TOPPED)
+def test_a_top_that_shows_nothing_is_refused(plot: str) -> None:
     with pytest.raises(ValidationError, match="at least one bar"):
         PLOTS[plot](top=0)
 
@@ -110,8 +150,8 @@ def test_frames_of_every_engine_are_drawn(engine: str) -> None:
 def test_the_budget_plot_shows_share_counts_and_the_state_of_what_does_not_send() -> None:
     ax = plot_budget_use(stocks(STOCK, stock("s2", max_count=10, sent=9, state="PAUSED")), lang="en")
     assert bars(ax) == [0.9, 0.25]
-    assert "90.0% · 9 / 10 · PAUSED" in texts(ax)
-    assert "25.0% · 250 / 1,000" in texts(ax)
+    assert "90.0% · 9 / 10 · 1 left · PAUSED" in texts(ax)
+    assert "25.0% · 250 / 1,000 · 750 left" in texts(ax)
 
 
 def test_an_unknown_share_is_a_dash_and_comes_last() -> None:
@@ -209,6 +249,11 @@ def test_an_empty_frame_is_said_to_be_empty(lang: str) -> None:
         plot_budget_use(stocks(), lang=lang),
         plot_remaining_daily_quota(stocks(), lang=lang),
         plot_state_breakdown(user_coupons(), by="stock_id", lang=lang),
+        plot_state_history(user_coupons(), lang=lang),
+        plot_daily_sends(stocks(), now=NOON, lang=lang),
+        plot_quota_days(stocks(), lang=lang),
+        plot_redemption_curve(user_coupons(), lang=lang),
+        plot_redemption_curve(user_coupons(), by="stock_id", lang=lang),
     ):
         ax.figure.canvas.draw()
         assert words in texts(ax)

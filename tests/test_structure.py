@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import wxcoupon_analytics as wx
+from wxcoupon_analytics.cli import app
 
 PACKAGE = Path(wx.__file__).parent
 
@@ -20,14 +24,17 @@ ALLOWED = {
     "wire": {"errors", "credentials", "wire"},
     "entities": {"errors", "entities"},
     "metrics": {"errors", "metrics"},
-    "snapshots": {"errors", "entities", "snapshot_files"},
-    "snapshot_files": {"errors", "entities"},
+    "snapshots": {"errors", "entities", "snapshots"},
     "loop": set(),
-    "plots": {"metrics", "fonts", "drawing"},
-    "drawing": {"errors", "metrics", "fonts"},
+    "fetch": {"errors", "entities", "wire", "loop", "progress", "snapshots", "fetch"},
+    "progress": set(),
+    "exports": {"errors", "entities", "metrics", "exports"},
+    "plots": {"metrics", "fonts", "drawing", "words", "plots"},
+    "words": {"errors"},
+    "drawing": {"errors", "metrics", "fonts", "words"},
 }
 # The server side of the embedded brand shares nothing with the client, or one mistake would hide in both.
-SANDBOX_FACADE = {"__init__"}
+SANDBOX_FACADE = {"__init__", "sharing"}
 
 
 def imported(path: Path) -> set[str]:
@@ -83,10 +90,22 @@ def test_importing_costs_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
-def test_every_command_is_in_the_readme():
-    from wxcoupon_analytics.cli import app
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    for command in app.registered_commands:
-        assert f"wxcoupon {command.callback.__name__}" in readme  # type: ignore[union-attr]
-        assert "Example: wxcoupon" in (command.callback.__doc__ or "")  # type: ignore[union-attr]
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented(name: str):
+    """In the README, with what each option is for, its exit status, and examples that the command line accepts."""
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    assert f"wxcoupon {name}" in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert command.epilog.startswith("Exit status: ")
+    for parameter in command.params:
+        assert parameter.help, parameter.name
+        assert parameter.help.endswith("."), parameter.name
+    paragraphs = [" ".join(text.split()) for text in command.help.split("\n\n")]
+    found = [re.match(r"Example: (?:\w+=\S+ )?wxcoupon (\w+)(.*)", text) for text in paragraphs]
+    examples = [match.groups() for match in found if match]
+    assert name in [named for named, _ in examples]
+    for named, arguments in examples:
+        parts = shlex.split(arguments.partition(" | ")[0])
+        get_command(app).commands[named].make_context(named, parts)  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
@@ -14,7 +14,7 @@ from typing import Any
 from wxcoupon_analytics.errors import ValidationError, WxCouponError
 from wxcoupon_analytics.loop import BackgroundLoop
 from wxcoupon_analytics.wire.endpoints import ENDPOINTS, MAX_PAGE_SIZE, Endpoint
-from wxcoupon_analytics.wire.exchange import Doubt, Exchange
+from wxcoupon_analytics.wire.exchange import Answer, Doubt, Exchange
 from wxcoupon_analytics.wire.questions import Question, ask, ask_upload_image, next_page
 
 Json = dict[str, Any]
@@ -40,6 +40,11 @@ class Api:
         self._exchange = exchange
         self._strict_enums = strict_enums
 
+    @property
+    def brand_id(self) -> str:
+        """The brand all calls are for (品牌ID)."""
+        return self._exchange.credentials.brand_id
+
     def create_product_coupon(self, body: Mapping[str, Any]) -> Json:
         """Create a product coupon with its first stock (创建商品券).
 
@@ -64,7 +69,7 @@ class Api:
         return self.call("update_product_coupon", {"product_coupon_id": product_coupon_id}, body=body)
 
     def create_stock(self, product_coupon_id: str, body: Mapping[str, Any]) -> Json:
-        """Add a stock to a product coupon (添加商品券批次). ``body``: ``out_request_no`` and the stock. 20 a second."""
+        """Add a stock to a product coupon (添加商品券批次). ``body``: ``out_request_no``, ``stock``. 20 a second."""
         return self.call("create_stock", {"product_coupon_id": product_coupon_id}, body=body)
 
     def list_stocks(
@@ -106,7 +111,8 @@ class Api:
         )
 
     def upload_coupon_codes(self, product_coupon_id: str, stock_id: str, body: Mapping[str, Any]) -> Json:
-        """Put codes into an UPLOAD stock's pool (预上传券Code). ``body``: ``out_request_no``, ``code_list``. 20 a second.
+        """Put codes into an UPLOAD stock's pool (预上传券Code). ``body``: ``out_request_no``, ``code_list`` (at most 200). 20 a
+        second.
 
         The answer says which codes were taken, which were there already, which stood twice and which failed.
         """
@@ -132,7 +138,10 @@ class Api:
         )
 
     def create_stock_bundle(self, product_coupon_id: str, body: Mapping[str, Any]) -> Json:
-        """Add a bundle of stocks, one a step, to a progressive product coupon (添加商品券批次组). 20 a second."""
+        """Add a bundle of stocks, one a use, to a PROGRESSIVE_BUNDLE product coupon (添加商品券批次组).
+
+        ``body``: ``out_request_no``, ``stock_bundle``. 20 a second.
+        """
         return self.call("create_stock_bundle", {"product_coupon_id": product_coupon_id}, body=body)
 
     def update_stock_bundle(self, product_coupon_id: str, stock_bundle_id: str, body: Mapping[str, Any]) -> Json:
@@ -200,26 +209,26 @@ class Api:
     def confirm_coupon(self, openid: str, coupon_code: str, body: Mapping[str, Any]) -> Json:
         """Make a CONFIRMING coupon usable (确认发放用户商品券).
 
-        ``body``: ``product_coupon_id``, ``stock_id``, ``appid``, ``out_request_no``.
+        ``body``: ``product_coupon_id``, ``stock_id``, ``appid``, ``out_request_no``. 500 a second.
         """
         return self.call("confirm_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
 
     def deactivate_coupon(self, openid: str, coupon_code: str, body: Mapping[str, Any]) -> Json:
         """Take a coupon from a user for good (失效用户商品券).
 
-        ``body``: as :meth:`confirm_coupon`, and ``deactivate_reason``.
+        ``body``: as :meth:`confirm_coupon`, and ``deactivate_reason`` (at most 150 characters). 500 a second.
         """
         return self.call("deactivate_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
 
     def use_coupon(self, openid: str, coupon_code: str, body: Mapping[str, Any]) -> Json:
         """Redeem an EFFECTIVE coupon (核销用户商品券).
 
-        ``body``: as :meth:`confirm_coupon`, and ``use_time``, ``associated_order_info``.
+        ``body``: as :meth:`confirm_coupon`, and ``use_time``, ``associated_order_info``. 500 a second.
         """
         return self.call("use_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
 
     def return_coupon(self, openid: str, coupon_code: str, body: Mapping[str, Any]) -> Json:
-        """Take a redemption back: USED becomes EFFECTIVE again (退券). ``body``: as :meth:`confirm_coupon`."""
+        """Take a redemption back: USED becomes EFFECTIVE again (退券). ``body``: as :meth:`confirm_coupon`. 500 a second."""
         return self.call("return_coupon", {"openid": openid, "coupon_code": coupon_code}, body=body)
 
     def send_coupon_bundle(self, openid: str, body: Mapping[str, Any]) -> Json:
@@ -375,6 +384,39 @@ class Api:
     ) -> Question:
         """Say what would be asked, held against the documented rules, without asking."""
         return ask(self._exchange.credentials, name, path, query=query, body=body, strict_enums=self._strict_enums)
+
+    def start(
+        self, asked: Sequence[tuple[Question, Doubt]], done: Callable[[int, Answer | WxCouponError], object]
+    ) -> Future[None]:
+        """Ask questions together, and give a future that ends when all are answered.
+
+        ``done`` is told what came of each, by its place in ``asked``; it is called in the loop's thread.
+        """
+        return self._loop.start(lambda _: self._ask_all(asked, done), (None,))[0]
+
+    async def _ask_all(
+        self, asked: Sequence[tuple[Question, Doubt]], done: Callable[[int, Answer | WxCouponError], object]
+    ) -> None:
+        async def ask_one(place: int, question: Question, doubt: Doubt) -> None:
+            try:
+                came: Answer | WxCouponError = await self._exchange.answer(question, doubt)
+            except WxCouponError as error:
+                came = error
+            done(place, came)
+
+        await asyncio.gather(*(ask_one(place, *pair) for place, pair in enumerate(asked)))
+
+    def wait(self, future: Future[None]) -> None:
+        """Wait for what :meth:`start` began, so that the Stop button is heard."""
+        self._loop.result(future)
+
+    def cancel(self, futures: Iterable[Future[None]]) -> None:
+        """End what :meth:`start` began and is not answered; such a write may have happened."""
+        self._loop.cancel(futures)
+
+    def rate(self, name: str) -> float:
+        """Give how many calls of an endpoint are made in a second at most."""
+        return self._exchange.rate(ENDPOINTS[name])
 
     def _items(self, name: str, path: Mapping[str, str], query: Mapping[str, str | int | None]) -> Iterator[Json]:
         # Built here, not in the generator: bad arguments must raise where they are given, not at the first next().

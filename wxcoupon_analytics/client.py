@@ -19,6 +19,7 @@ from wxcoupon_analytics.credentials import Credentials
 from wxcoupon_analytics.errors import CredentialsError, ValidationError
 from wxcoupon_analytics.events import Notifications
 from wxcoupon_analytics.fetch import Fetch
+from wxcoupon_analytics.fetch.known import sent_to
 from wxcoupon_analytics.loop import BackgroundLoop
 from wxcoupon_analytics.wire.exchange import Exchange
 from wxcoupon_analytics.wire.transport import AiohttpTransport
@@ -30,7 +31,7 @@ HOSTS = ("https://api.mch.weixin.qq.com", "https://api2.mch.weixin.qq.com")
 def connect(
     credentials: Credentials,
     *,
-    hosts: Sequence[str] = HOSTS,
+    hosts: Sequence[str] | None = None,
     timeout: float = 10.0,
     rate: float | None = None,
     journal: str | PathLike[str] | None = None,
@@ -42,8 +43,9 @@ def connect(
     Parameters
     ----------
     credentials : Credentials
-    hosts : sequence of str
-        Tried in order. ``http://`` is refused except to this machine's loopback.
+    hosts : sequence of str, optional
+        Tried in order. ``http://`` is refused except to this machine's loopback. Default: those that
+        :meth:`Credentials.load` found beside the keys, else the platform's two.
     timeout : float
         Seconds to connect, and to wait for each piece of an answer.
     rate : float, optional
@@ -108,7 +110,7 @@ class Client:
         self,
         credentials: Credentials,
         *,
-        hosts: Sequence[str],
+        hosts: Sequence[str] | None,
         timeout: float,
         rate: float | None,
         journal: str | PathLike[str] | None,
@@ -117,6 +119,8 @@ class Client:
     ) -> None:
         if not isinstance(credentials, Credentials):
             raise CredentialsError(f"connect needs Credentials, not {type(credentials).__name__}: see wx.Credentials")
+        if hosts is None:
+            hosts = credentials.hosts or HOSTS
         if isinstance(hosts, str) or not hosts:
             raise ValidationError(
                 'hosts must be a list or tuple of URLs, for example ("https://api.mch.weixin.qq.com",)'
@@ -141,8 +145,8 @@ class Client:
             journal or (None if all(loopback) else default_path(credentials)), brand_id=credentials.brand_id
         )
         self.api = Api(self._loop, exchange, strict_enums=strict_enums)
-        self.fetch = Fetch(self._loop, exchange, clock=clock)
-        self.actions = Actions(self.api, self._journal)
+        self.fetch = Fetch(self._loop, exchange, clock=clock, sends=lambda: sent_to(self._journal.frame()))
+        self.actions = Actions(self.api, self._journal, now=self.now)
         self.notifications = Notifications(credentials)
 
     def now(self) -> datetime:

@@ -40,6 +40,8 @@ class Credentials:
         ``"brand"`` (品牌) or ``"partner"`` (服务商).
     brand_id, mchid, serial_no, public_key_id : str
         ``mchid`` is None for a brand. ``public_key_id`` is what requests name in ``Wechatpay-Serial``.
+    hosts : tuple of str
+        Where :func:`~wxcoupon_analytics.connect` finds the platform, if the source :meth:`load` read says so; else empty.
 
     Notes
     -----
@@ -52,6 +54,7 @@ class Credentials:
     mchid: str | None
     serial_no: str
     public_key_id: str
+    hosts: tuple[str, ...] = ()
     _private_key: RSAPrivateKey
     _public_keys: dict[str, RSAPublicKey]
     _cipher: AESGCM | None
@@ -123,7 +126,8 @@ class Credentials:
 
         The variables are ``WXCOUPON_BRAND_ID``, ``_SERIAL_NO``, ``_PRIVATE_KEY``, ``_PUBLIC_KEY_ID``, ``_PUBLIC_KEY``,
         optionally ``_APIV3_KEY``, and ``_MCHID``, which makes it a partner's. The TOML file has the same names in small
-        letters; paths in it are relative to it. Values in two sources are an error: half a key pair from one place and
+        letters; paths in it are relative to it. ``WXCOUPON_HOSTS`` (separated by spaces; a list in TOML) names other hosts
+        than the platform's two: the embedded brand's, a gateway's. Values in two sources are an error: half a key pair from one place and
         half from another is how signatures fail for a reason nobody finds.
 
         Raises
@@ -143,9 +147,10 @@ class Credentials:
 
     @classmethod
     def _load(cls) -> Self:
-        environment, dotenv = _own(os.environ), _own(_read_dotenv(Path(".env")))
+        environment: dict[str, Any] = _own(os.environ)
+        dotenv: dict[str, Any] = _own(_read_dotenv(Path(".env")))
         config = environment.pop("config", None) or dotenv.pop("config", None)
-        sources: dict[str, tuple[Mapping[str, Any], Path | None]] = {
+        sources: dict[str, tuple[dict[str, Any], Path | None]] = {
             "the environment": (environment, None),
             ".env": (dotenv, None),
         }
@@ -162,6 +167,7 @@ class Credentials:
         if len(filled) > 1:
             _fail(f"credentials stand in {' and in '.join(filled)}: keep them in one place")
         values, base = sources[filled[0]]
+        hosts = _hosts(values.pop("hosts", ""))
         for name in values:
             if name not in _NAMES:
                 near = difflib.get_close_matches(name, _NAMES, n=1)
@@ -174,11 +180,13 @@ class Credentials:
         missing = [n for n in _NAMES if n not in ("mchid", "apiv3_key") and not values.get(n)]
         if missing:
             _fail(f"{filled[0]} lacks {', '.join(missing)}")
-        return (
+        self = (
             cls.partner(**values)
             if values.get("mchid")
             else cls.brand(**{k: v for k, v in values.items() if k != "mchid"})
         )
+        self.hosts = hosts
+        return self
 
     @classmethod
     def _make(
@@ -305,6 +313,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError:
         pass
     _fail(f'{path} is not TOML: each line is name = "value"')
+
+
+def _hosts(given: object) -> tuple[str, ...]:
+    """Read the hosts; whether they may be called is for `connect` to say."""
+    listed = given.split() if isinstance(given, str) else given
+    if not isinstance(listed, list) or not all(isinstance(host, str) and host for host in listed):
+        _fail(f'hosts must be a list of URLs, like ["https://api.mch.weixin.qq.com"], not {type(given).__name__}')
+    return tuple(listed)
 
 
 def _beside(base: Path, key: Any) -> Any:

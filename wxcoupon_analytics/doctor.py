@@ -22,7 +22,7 @@ import httpx
 from cryptography import x509
 from dotenv import dotenv_values
 
-from wxcoupon_analytics.client import check_host
+from wxcoupon_analytics.client import HOSTS, check_host
 from wxcoupon_analytics.credentials import Credentials
 from wxcoupon_analytics.errors import CredentialsError, ValidationError, VerificationError
 from wxcoupon_analytics.wire.questions import ask
@@ -75,7 +75,7 @@ class _Host:
 
 def run_checks(
     credentials_loader: Callable[[], Credentials],
-    hosts: Sequence[str],
+    hosts: Sequence[str] | None,
     *,
     timeout: float,
     certificate: str | PathLike[str] | None = None,
@@ -87,7 +87,7 @@ def run_checks(
     ----------
     credentials_loader : callable
         ``Credentials.load``, or anything that gives credentials or raises CredentialsError.
-    hosts : sequence of str
+    hosts : sequence of str, optional
         As for :func:`wxcoupon_analytics.connect`.
     timeout : float
         Seconds for each connection and each answer.
@@ -114,6 +114,7 @@ def run_checks(
     """
     checks, credentials = _load(credentials_loader)
     checks.append(_private_key(credentials, certificate))
+    hosts = hosts or (credentials.hosts if credentials else ()) or HOSTS
     probed = [_probe(url.rstrip("/"), timeout) for url in hosts]
     checks.append(_clock(probed))
     checks += [Check(f"host {host.url}", host.reached, host.detail, host.fix) for host in probed]

@@ -6,10 +6,14 @@ import sys
 from typing import Any
 
 
-def bar(total: int, *, what: str, show: bool | None) -> Any:
-    """Give a tqdm bar; with ``show=None`` only on an interactive terminal or in a notebook, and not for a handful."""
+def bar(total: int, *, what: str, show: bool | None, initial: int = 0) -> Any:
+    """Give a tqdm bar: how many are done, at what rate, and the time left.
+
+    With ``show=None`` only on an interactive terminal or in a notebook, and not for a handful. ``initial`` are done
+    before it begins, and count for nothing in the rate.
+    """
     from tqdm.auto import tqdm
 
     if show is None:
         show = total > 50 and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-    return tqdm(total=total, desc=what, disable=not show, leave=False)
+    return tqdm(total=total, desc=what, initial=min(initial, total), disable=not show, leave=False)

@@ -84,10 +84,14 @@ def test_a_send_that_cannot_be_recorded_still_gives_its_answer(small, monkeypatc
     box, client, product_coupon_id, stock_id = small
     ids = {"product_coupon_id": product_coupon_id, "stock_id": stock_id, "appid": box.appid}
 
-    def full(*_: object) -> None:
-        raise wx.JournalError("the disk is full")
+    write = client._journal.write
 
-    monkeypatch.setattr(client._journal, "end", full)
+    def full(lease: int, *, ends: object = (), **begins: object) -> object:
+        if ends:
+            raise wx.JournalError("the disk is full")
+        return write(lease, **begins)
+
+    monkeypatch.setattr(client._journal, "write", full)
     with pytest.warns(UserWarning, match="was done, but this could not be recorded: the disk is full"):
         sent = client.actions.send_coupon("o1", **ids)
     monkeypatch.undo()
@@ -199,3 +203,15 @@ def test_a_stock_someone_else_ended_says_who_knows_why(small):
     )
     with pytest.raises(wx.ValidationError, match=r"is DEACTIVATED since 2026-11-02T.*商品已下架"):
         client.actions.deactivate_stock(product_coupon_id, stock_id, reason="r", confirm=stock_id)
+
+
+def test_a_code_for_an_upload_stock_is_warned_of_where_it_is_given(small):
+    box, client, *_ = small
+    made = client.api.create_product_coupon(product_coupon("create_2", mode="UPLOAD"))
+    box.advance(hours=1)
+    ids = {"product_coupon_id": made["product_coupon_id"], "stock_id": made["stock"]["stock_id"]}
+    client.actions.upload_coupon_codes(**ids, codes=["POOL-1"])
+    with pytest.warns(UserWarning, match="takes a code you uploaded") as caught:
+        sent = client.actions.send_coupon("o1", coupon_code="MINE-1", appid=box.appid, **ids)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert sent["coupon_code"] == "POOL-1"

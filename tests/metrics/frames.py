@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
@@ -69,24 +70,58 @@ def user_coupons(*rows: dict[str, Any]) -> pd.DataFrame:
 
 
 @cache
-def _connection() -> duckdb.DuckDBPyConnection:
+def _connection(time_zone: str) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'America/New_York'")  # an engine in any zone gives the same days
+    connection.execute(f"SET TimeZone = '{time_zone}'")  # an engine in any zone gives the same days
     return connection
 
 
-ENGINES: dict[str, tuple[Callable[[pa.Table], Any], type]] = {
+def to_pandas_of_numpy(table: pa.Table) -> pd.DataFrame:
+    """As pandas had it before nullable dtypes: counts with a gap are floats, texts and lists are objects."""
+    frame = table.to_pandas()
+    texts = frame.select_dtypes(include="string").columns
+    return frame.astype(dict.fromkeys(texts, object))
+
+
+def in_zone(table: pa.Table, time_zone: str) -> pa.Table:
+    """Tell the same instants in another zone."""
+    fields = [
+        field.with_type(pa.timestamp("us", time_zone)) if pa.types.is_timestamp(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+Engine = tuple[Callable[[pa.Table], Any], type]
+
+ENGINES: dict[str, Engine] = {
     "pandas-arrow": (lambda table: table.to_pandas(types_mapper=pd.ArrowDtype), pd.DataFrame),
     "polars": (pl.from_arrow, pl.DataFrame),
     "polars-lazy": (lambda table: pl.from_arrow(table).lazy(), pl.LazyFrame),
     "pyarrow": (lambda table: table, pa.Table),
-    "duckdb": (lambda table: _connection().from_arrow(table), duckdb.DuckDBPyRelation),
+    "duckdb": (lambda table: _connection("America/New_York").from_arrow(table), duckdb.DuckDBPyRelation),
 }
+# The same engines holding the same frames in other ways.
+VARIANTS: dict[str, Engine] = {
+    "pandas-numpy": (to_pandas_of_numpy, pd.DataFrame),
+    "pandas-new-york": (lambda table: to_pandas_of_numpy(in_zone(table, "America/New_York")), pd.DataFrame),
+    "polars-lazy-utc": (lambda table: pl.from_arrow(in_zone(table, "UTC")).lazy(), pl.LazyFrame),
+    "pyarrow-utc": (lambda table: in_zone(table, "UTC"), pa.Table),
+    "duckdb-utc": (lambda table: _connection("UTC").from_arrow(table), duckdb.DuckDBPyRelation),
+}
+HELD_IN_NUMPY = ("pandas-numpy", "pandas-new-york")
 
 
-def as_engine(engine: str, entity: str, frame: pd.DataFrame) -> Any:
-    convert, _ = ENGINES[engine]
-    return convert(to_table(entity, frame))
+def table_of(entity: str | None, frame: pd.DataFrame) -> pa.Table:
+    """A frame of an entity as it is stored; one of no entity as it comes."""
+    if entity is None:
+        return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    return to_table(entity, frame)
+
+
+def as_engine(engine: str, entity: str | None, frame: pd.DataFrame) -> Any:
+    convert, _ = {**ENGINES, **VARIANTS}[engine]
+    return convert(table_of(entity, frame))
 
 
 def rows(result: Any) -> list[dict[str, Any]]:
@@ -94,6 +129,22 @@ def rows(result: Any) -> list[dict[str, Any]]:
     frame = nw.from_native(result)
     eager = frame.collect("pyarrow") if isinstance(frame, nw.LazyFrame) else nw.from_native(frame.to_arrow())
     return [{name: _plain(value) for name, value in row.items()} for row in eager.rows(named=True)]
+
+
+def kinds(result: Any) -> dict[str, str]:
+    """The dtypes of a result of any engine, as far as its engine has a choice.
+
+    DuckDB and Spark keep an instant without a zone and show it in the session's; DuckDB's only duration is the INTERVAL,
+    and Spark's has no name in Narwhals.
+    """
+    schema = {name: str(dtype) for name, dtype in nw.from_native(result).collect_schema().items()}
+    for name in [name for name, dtype in schema.items() if dtype == "Unknown"]:
+        assert result.schema[name].dataType.typeName() == "daytimeinterval"
+        schema[name] = "Duration(time_unit='us')"
+    return {
+        name: re.sub(r"Datetime\(time_unit='.s', time_zone='[^']+'\)", "instant", dtype)
+        for name, dtype in schema.items()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -188,7 +188,7 @@ fetches = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(fetches)
 def test_counts_add_up_to_the_distinct_coupons_and_shares_to_one(drawn: list[tuple[Any, ...]]) -> None:
     frame = user_coupons(
@@ -205,7 +205,7 @@ def test_counts_add_up_to_the_distinct_coupons_and_shares_to_one(drawn: list[tup
     assert sum(row["count"] for row in everything) == sum(row["count"] for row in result)
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(fetches, st.randoms())
 def test_the_order_of_rows_does_not_matter(drawn: list[tuple[Any, ...]], chance: random.Random) -> None:
     listed = [

@@ -322,6 +322,7 @@ REFUSED: list[tuple[str, str, str, Any, str, str]] = [
     ("update_mode is one of its values", "update_stock_budget", "update_mode", "MAX", "update_mode", "one of"),
     ("MAX_COUNT_PER_DAY has its target", "update_stock_bundle_budget", "target_max_count_per_day", LEFT_OUT, "target_max_count_per_day", "sets it"),
     ("codes are there", "upload_coupon_codes", "code_list", [], "code_list", "is empty"),
+    ("one call uploads 200 codes or fewer", "upload_coupon_codes", "code_list", [f"c{n}" for n in range(201)], "code_list", "at most 200 entries, not 201"),
     ("an uploaded code has 40 characters or fewer", "upload_coupon_codes", "code_list", ["a", "b" * 41], "code_list[1]", "at most 40"),
     ("an uploaded code has no other characters", "upload_coupon_codes", "code_list", ["a b"], "code_list[0]", "' '"),
     ("stores are there", "associate_stores", "store_list", [], "store_list", "is empty"),

@@ -41,7 +41,7 @@ def budget_use(stocks: IntoFrameT, product_coupons: IntoFrame | None = None) -> 
     ----------
     stocks : frame
         The current stocks, one row each: ``store.load("stocks")`` or ``client.fetch.stocks(…)``. pandas, Polars (eager
-        or lazy), PyArrow, DuckDB or PySpark.
+        or lazy), PyArrow, DuckDB or PySpark, whose columns needed here are collected to this process: stocks are few.
     product_coupons : frame, optional
         The product coupons they belong to, of any engine. Without them, and for a stock whose product coupon is not
         among them, ``name`` is null and the discount is known only when the stock itself carries exactly one rule.

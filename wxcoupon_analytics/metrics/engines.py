@@ -8,6 +8,7 @@ only the aggregate. Either way the result is a small Arrow table, which `give_ba
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,7 +24,7 @@ SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 def open_frame(native: IntoFrame, *, entity: str, needs: Iterable[str]) -> nw.DataFrame[Any] | nw.LazyFrame[Any]:
     """Wrap a frame of any engine, once it has the columns needed and its fetch times are aware."""
-    frame = nw.from_native(native)
+    frame = wrap(native)
     schema = frame.collect_schema()
     missing = [column for column in needs if column not in schema]
     if missing:
@@ -38,6 +39,24 @@ def open_frame(native: IntoFrame, *, entity: str, needs: Iterable[str]) -> nw.Da
             "in pandas with frame['fetched_at'].dt.tz_localize('Asia/Shanghai')"
         )
     return frame
+
+
+def wrap(native: IntoFrame) -> nw.DataFrame[Any] | nw.LazyFrame[Any]:
+    """Wrap a frame of any engine, with every aware time known as one.
+
+    Narwhals cannot read the name of every zone in a pandas dtype: America/New_York is Unknown to it, for its underscore.
+    """
+    frame = nw.from_native(native)
+    if not frame.implementation.is_pandas():
+        return frame
+    pandas: Any = native
+    zoned = pandas.select_dtypes("datetimetz")
+    unread = [name for name, dtype in nw.from_native(zoned).schema.items() if dtype == nw.Unknown]
+    if not unread:
+        return frame
+    told_anew = {name: zoned[name].dt.tz_convert("Asia/Shanghai") for name in unread}
+    mended: nw.DataFrame[Any] = nw.from_native(pandas.assign(**told_anew))
+    return mended
 
 
 def collect(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], columns: Sequence[str]) -> nw.DataFrame[Any]:
@@ -62,7 +81,7 @@ def collect_entity(
 ) -> nw.DataFrame[Any]:
     """Collect the current state of a small entity: these columns in these dtypes, one row a key."""
     arrow = collect(open_frame(native, entity=entity, needs=columns), list(columns))
-    arrow = arrow.with_columns(_declared(arrow[name], dtype, entity=entity) for name, dtype in columns.items())
+    arrow = arrow.with_columns(declared(arrow[name], dtype, entity=entity) for name, dtype in columns.items())
     # A row without its ids is nobody's double.
     known = arrow.drop_nulls([name for name in key if name != "brand_id"])
     repeated = known.filter(known.select(*key).is_duplicated())
@@ -75,7 +94,7 @@ def collect_entity(
     return arrow
 
 
-def _declared(column: nw.Series[Any], dtype: DType, *, entity: str) -> nw.Series[Any]:
+def declared(column: nw.Series[Any], dtype: DType, *, entity: str) -> nw.Series[Any]:
     """Cast a column to what the contract says: a pandas merge makes floats of counts, read_csv integers of ids."""
     given = column.dtype
     if not column.is_null().all():
@@ -107,6 +126,46 @@ def _misfit(name: str, given: DType, declared: DType, entity: str, why: str = ""
         f"{name} of the {entity} frame is {given} where {declared} is meant, and holds values that do not fit{why}: pass"
         f" store.load({entity!r}) or client.fetch.{entity}(…)"
     )
+
+
+def latest(
+    frame: nw.DataFrame[Any] | nw.LazyFrame[Any],
+    key: Sequence[str],
+    *,
+    rising: Sequence[str],
+    columns: Sequence[str] = (),
+) -> nw.DataFrame[Any] | nw.LazyFrame[Any]:
+    """Keep one row of every key: the greatest, compared by ``rising`` and then by ``columns``, nulls below all else.
+
+    The first of ``rising`` decides and the rest of it rises with that (an order, and the time it was made of), so that
+    each of them is a plain maximum: the cheapest aggregate there is, of a fixed width, which DuckDB spills to disk.
+    Each of ``columns`` takes its last value on its own, and as all of them are in the order, they are of one row.
+    """
+    rank, *_ = rising
+    if isinstance(frame, nw.LazyFrame) and _is_spark(frame):
+        # Narwhals has no last(order_by=…) there. Spark's order of structs is field by field, nulls first.
+        from pyspark.sql import functions as F  # noqa: N812
+
+        row = F.max(F.struct(*rising, *columns)).alias(rank)
+        best: nw.LazyFrame[Any] = nw.from_native(frame.to_native().groupBy(*key).agg(row).select(*key, f"{rank}.*"))
+        return best
+    order = [rank, *columns]
+    kept = [*(nw.col(name).max() for name in rising), *(nw.col(name).last(order_by=order) for name in columns)]
+    return frame.group_by(list(key)).agg(*kept)
+
+
+def microseconds(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], name: str) -> nw.Expr:
+    """Express an aware time as an integer, microseconds since 1970, in the words that its engine understands."""
+    instant = nw.col(name)
+    if isinstance(frame, nw.LazyFrame) and frame.implementation.is_duckdb():
+        return instant.dt.total_microseconds()  # epoch_us, which takes an instant as well as an interval
+    if isinstance(frame, nw.LazyFrame) and _is_spark(frame):
+        return instant.cast(nw.Int64) * 1_000_000 + instant.dt.microsecond()
+    return instant.dt.timestamp("us")
+
+
+def _is_spark(frame: nw.LazyFrame[Any]) -> bool:
+    return frame.implementation in {nw.Implementation.PYSPARK, nw.Implementation.PYSPARK_CONNECT}
 
 
 def has_brand(*frames: IntoFrame) -> bool:
@@ -158,5 +217,6 @@ def _to_relation(result: Any, like: Any) -> Any:
     """
     view = nw.generate_temporary_column_name(12, like.columns, prefix="wxcoupon_")
     relation = like.query(view, "SELECT * FROM result")
-    like.query(view, f"DROP VIEW IF EXISTS {view}")
+    if version("duckdb").startswith("1."):
+        like.query(view, f"DROP VIEW IF EXISTS {view}")
     return relation

@@ -38,7 +38,7 @@ def remaining_daily_quota(stocks: IntoFrameT, *, now: datetime | None = None) ->
     ----------
     stocks : frame
         The current stocks, one row each: ``store.load("stocks")`` or ``client.fetch.stocks(…)``. pandas, Polars (eager
-        or lazy), PyArrow, DuckDB or PySpark.
+        or lazy), PyArrow, DuckDB or PySpark, whose columns needed here are collected to this process: stocks are few.
     now : aware datetime, optional
         The moment "today" is meant at; the present by default. Days are Beijing days.
 
@@ -97,7 +97,7 @@ def remaining_daily_quota(stocks: IntoFrameT, *, now: datetime | None = None) ->
     >>> left[["daily_left", "total_left", "sendable_today", "binding_limit", "stale"]].to_dict("records")
     [{'daily_left': 90, 'total_left': 750, 'sendable_today': 90, 'binding_limit': 'daily', 'stale': False}]
     """
-    moment = _in_beijing(now)
+    moment = in_beijing(now)
     midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     brand: dict[str, DType] = {"brand_id": nw.String()} if has_brand(stocks) else {}
     frame = collect_entity(stocks, {**brand, **STOCKS}, entity="stocks", key=[*brand, "product_coupon_id", "stock_id"])
@@ -149,7 +149,7 @@ def _binds(limit: str) -> nw.Expr:
     return (nw.col(limit) == nw.col("sendable_today")).fill_null(False)
 
 
-def _in_beijing(now: datetime | None) -> datetime:
+def in_beijing(now: datetime | None) -> datetime:
     """Read a moment in Beijing's zone: its date is the quota day."""
     if now is None:
         return datetime.now(SHANGHAI)

@@ -9,7 +9,15 @@ import narwhals as nw
 from narwhals.typing import IntoFrameT
 
 from wxcoupon_analytics.errors import ValidationError
-from wxcoupon_analytics.metrics.engines import check_ids, collect, give_back, has_brand, open_frame
+from wxcoupon_analytics.metrics.engines import (
+    check_ids,
+    collect,
+    give_back,
+    has_brand,
+    latest,
+    microseconds,
+    open_frame,
+)
 
 # 待确认 · 待生效 · 已生效 · 已核销 · 已过期 · 已删除 · 已失效, in the order a coupon lives through them.
 LIFECYCLE = ("CONFIRMING", "PENDING", "EFFECTIVE", "USED", "EXPIRED", "DELETED", "DEACTIVATED")
@@ -26,13 +34,15 @@ def state_breakdown(
     Parameters
     ----------
     user_coupons : frame
-        User coupons, current or a history. pandas, Polars (eager or lazy), PyArrow, DuckDB or PySpark; a lazy frame is
-        aggregated by its own engine, and only the aggregate comes to this process.
+        User coupons, current or a history. pandas, Polars (eager or lazy), PyArrow, DuckDB or PySpark. A lazy frame
+        (Polars', DuckDB's, Spark's) is aggregated by its own engine, which may spill to disk, and only the counts come to
+        this process; a frame in memory is aggregated by Arrow. Zeros, shares and the order are worked out here.
     by : str or list of str, optional
         Columns to group by, ``"stock_id"`` for example.
     deduplicate : bool, default True
         Count a coupon (brand_id, stock_id, coupon_code) once, at its latest ``fetched_at``, and in the group it is in
-        then; a row without stock_id or coupon_code is nobody's double. False skips that, for a frame known to hold one row a coupon, as ``store.load`` gives.
+        then; a row without stock_id or coupon_code is nobody's double. False skips that, for a frame known to hold one
+        row a coupon, as ``store.load`` gives.
 
     Returns
     -------
@@ -56,11 +66,16 @@ def state_breakdown(
     Raises
     ------
     ValidationError
-        A column is missing, ids are floats, ``by`` repeats a column or names one that the result adds, or ``fetched_at`` is not
-        timezone-aware.
+        A column is missing, ids are floats, ``by`` repeats a column or names one that the result adds, or ``fetched_at``
+        is not timezone-aware.
 
     Notes
     -----
+    To deduplicate, a lazy frame is read up to three times: for the states there are, for the rows that have their ids, and
+    for those that have not. Over Parquet the first and the last cost next to nothing; a costly query is better stored
+    first. Without deduplication it is read once. In DuckDB memory is what the caller's connection allows
+    (``SET memory_limit = '2GB'``): the rest goes to its ``temp_directory``.
+
     Of two rows of a coupon fetched at the same instant, the one further in the lifecycle counts (one invented later
     counts as further than the seven, none as less), so the answer does not depend on the order of rows.
 
@@ -86,40 +101,45 @@ def state_breakdown(
     if isinstance(frame, nw.DataFrame):
         # Narwhals over pandas misplaces an aggregate when a key is null throughout; over Arrow it does not.
         frame = collect(frame, list(dict.fromkeys([*branded, *needs])))
-    parts: list[Any] = [frame]
     if deduplicate:
-        schema = frame.collect_schema()
-        check_ids({name: schema[name] for name in key}, entity="user_coupons")
-        # A row without its ids is nobody's double, so each of them counts.
-        nameless = nw.col("stock_id").is_null() | nw.col("coupon_code").is_null()
-        latest = _latest(frame.filter(~nameless), [*branded, *key], [*groups, "coupon_state", "fetched_at"])
-        parts = [latest, frame.filter(nameless)]
-    counted = [
-        part.group_by(*groups, "coupon_state").agg(nw.len().alias("count"), as_of=nw.col("fetched_at").max())
-        for part in parts
-    ]
-    columns = [*groups, "coupon_state", "count", "as_of"]
-    result = _fill(nw.concat([collect(part, columns) for part in counted]), groups)
+        frame = latest_coupons(frame, [*branded, *key], groups)
+    counted = frame.group_by(*groups, "coupon_state").agg(nw.len().alias("count"), as_of=nw.col("fetched_at").max())
+    result = _fill(collect(counted, [*groups, "coupon_state", "count", "as_of"]), groups)
     back: IntoFrameT = give_back(result, user_coupons)
     return back
 
 
-def _latest(frame: Any, key: list[str], wanted: list[str]) -> Any:
-    """Keep the latest row of every key, column by column.
+def latest_coupons(frame: Any, key: Sequence[str], columns: Sequence[str]) -> Any:
+    """Keep the latest row of every coupon, with the columns asked for, its ``coupon_state`` and its ``fetched_at``.
 
-    Each column takes its last value on its own, so the order must leave no ties but between equal rows: after the time,
-    the state's place in the lifecycle, then the wanted columns themselves. Nulls come first, that is, lose.
+    The instant and the state's place in the lifecycle become one integer, whose maximum per coupon says both: as fast as
+    an ``arg_max`` by hand, ties and all, and of a fixed width, which an engine can spill. The places are dense, so they
+    take a look at which states there are.
     """
-    state, place = nw.col("coupon_state"), nw.generate_temporary_column_name(8, [*key, *wanted])
-    rank: nw.Expr = nw.when(~state.is_null()).then(nw.lit(len(LIFECYCLE)))
-    for index, name in reversed(list(enumerate(LIFECYCLE))):
-        rank = nw.when(state == name).then(nw.lit(index)).otherwise(rank)
-    values = [name for name in dict.fromkeys(wanted) if name not in key and name != "fetched_at"]
-    order = ["fetched_at", place, *values]
-    return (
-        frame.with_columns(rank.alias(place))
-        .group_by(key)
-        .agg(nw.col("fetched_at").max(), *(nw.col(name).last(order_by=order) for name in values))
+    schema = frame.collect_schema()
+    check_ids({name: schema[name] for name in key}, entity="user_coupons")
+    state = nw.col("coupon_state").cast(nw.String)
+    found = collect(frame.select(coupon_state=state).unique(), ["coupon_state"])["coupon_state"].to_list()
+    ladder = [*LIFECYCLE, *sorted({*found} - {*LIFECYCLE, None})]
+    place, rungs = nw.lit(0), len(ladder) + 1
+    for rung, name in enumerate(ladder, start=1):
+        place = nw.when(state == name).then(nw.lit(rung)).otherwise(place)
+    place = place.fill_null(0)  # older Narwhals over Arrow: a condition that is null is not false
+    moment = microseconds(frame, "fetched_at").fill_null(0).clip(0)
+
+    wanted = [name for name in dict.fromkeys(columns) if name not in ("coupon_state", "fetched_at")]
+    rank = nw.generate_temporary_column_name(8, [*key, *wanted])
+    without_ids = nw.col("stock_id").is_null() | nw.col("coupon_code").is_null()
+    ranked = frame.filter(~without_ids).with_columns((moment * rungs + place).alias(rank))
+    best = latest(ranked, key, rising=[rank, "fetched_at"], columns=[name for name in wanted if name not in key])
+    standing: Any = nw.lit(None, nw.String)
+    for rung, name in enumerate(ladder, start=1):
+        standing = nw.when(nw.col(rank) % rungs == rung).then(nw.lit(name)).otherwise(standing)
+    return nw.concat(
+        [
+            best.select(*wanted, "fetched_at", coupon_state=standing),
+            frame.filter(without_ids).select(*wanted, "fetched_at", coupon_state=state),
+        ]
     )
 
 
@@ -129,34 +149,27 @@ def _fill(counted: nw.DataFrame[Any], groups: list[str]) -> nw.DataFrame[Any]:
     Counts go wide, one column a state, where absence is 0, and come back long. A join would lose the null groups.
     """
     found = set(counted["coupon_state"].to_list())
-    states = [*LIFECYCLE, *sorted(found - {*LIFECYCLE, None})]
-    slots: dict[str | None, str] = {
-        state: nw.generate_temporary_column_name(8, counted.columns) for state in [*states, *({None} & found)]
+    states = [*LIFECYCLE, *sorted(found - {*LIFECYCLE, None}), *({None} & found)]
+    prefix, size = nw.generate_temporary_column_name(8, counted.columns), nw.col("count").cast(nw.Int64)
+    slots = {f"{prefix}{place:06}": state for place, state in enumerate(states)}  # in this order as text, too
+    is_state = {
+        slot: nw.col("coupon_state") == state if state is not None else nw.col("coupon_state").is_null()
+        for slot, state in slots.items()
     }
-    size = nw.col("count").cast(nw.Int64)
     wide = counted.with_columns(
-        size,
-        *(
-            nw.when(nw.col("coupon_state") == state if state is not None else nw.col("coupon_state").is_null())
-            .then(size)
-            .otherwise(nw.lit(0))
-            .alias(slot)
-            for state, slot in slots.items()
-        ),
+        size, **{slot: nw.when(it).then(size).otherwise(nw.lit(0)) for slot, it in is_state.items()}
     )
-    totals = nw.col("count", *slots.values()).sum(), nw.col("as_of").max()
+    totals = nw.col("count", *slots).sum(), nw.col("as_of").max()
     per_group = wide.group_by(groups).agg(*totals) if groups else wide.select(*totals)
-    in_group = nw.when(nw.col("count") > 0).then(nw.col("count"))
-    order = nw.generate_temporary_column_name(8, counted.columns)
-    long = [
-        per_group.select(
-            *groups,
-            nw.lit(state, nw.String).alias("coupon_state"),
-            nw.col(slot).alias("count"),
-            (nw.col(slot).cast(nw.Float64) / in_group).alias("share"),
-            "as_of",
-            nw.lit(place).alias(order),
-        )
-        for place, (state, slot) in enumerate(slots.items())
-    ]
-    return nw.concat(long).sort(*groups, order, nulls_last=True).drop(order)
+    long = per_group.rename({"count": prefix}).unpivot(
+        list(slots), index=[*groups, prefix, "as_of"], variable_name="coupon_state", value_name="count"
+    )
+    in_group = nw.when(nw.col(prefix) > 0).then(nw.col(prefix))
+    named = {slot: state for slot, state in slots.items() if state is not None}
+    return long.sort(*groups, "coupon_state", nulls_last=True).select(
+        *groups,
+        nw.col("coupon_state").replace_strict(named, default=None, return_dtype=nw.String),
+        "count",
+        (nw.col("count").cast(nw.Float64) / in_group).alias("share"),
+        nw.col("as_of").cast(nw.Datetime("us", "Asia/Shanghai")),  # older Narwhals: the latest of no rows has no dtype
+    )

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from wxcoupon_analytics import Client, Credentials
+    from wxcoupon_analytics.sandbox.sharing import SharedSandbox
 
 __all__ = ["Sandbox"]
 
@@ -96,6 +97,7 @@ class Sandbox:
             raise ValueError(f"start must be timezone-aware, not {begin!r}; add tzinfo=ZoneInfo('Asia/Shanghai')")
         if history_days < 0:
             raise ValueError(f"history_days must not be negative, not {history_days}")
+        self._seed = seed
         self._start = int(begin.timestamp())
         self._business = (self._start, 0.0)  # business time, and the wall time at which it was that
         self._tick = tick
@@ -110,6 +112,34 @@ class Sandbox:
         self._arguments += [] if rate_limits else ["--no-rate-limits"]
         self._greeting: dict[str, Any] | None = None
         self._end: weakref.finalize[..., Sandbox] | None = None
+
+    @classmethod
+    def shared(cls) -> SharedSandbox:
+        """Give the brand that ``wxcoupon lab`` or ``wxcoupon sandbox`` serves, else one that this process shares.
+
+        What a notebook starts with: run again, it finds the brand, and the journal of what was done to it, as it left them.
+
+        Returns
+        -------
+        SharedSandbox
+            The one whose configuration ``WXCOUPON_CONFIG`` names; without it the same one at every call, of seed 7. Its
+            ``folder`` is the place for snapshots of it: the next brand finds it empty.
+
+        Raises
+        ------
+        WxCouponError
+            The one that ``WXCOUPON_CONFIG`` names is not served any more, or as for `start`.
+
+        Examples
+        --------
+        >>> import wxcoupon_analytics as wx
+        >>> with wx.Sandbox.shared() as box:
+        ...     box is wx.Sandbox.shared()
+        True
+        """
+        from wxcoupon_analytics.sandbox.sharing import shared
+
+        return shared()
 
     def __repr__(self) -> str:
         state = f"serving {self.hosts[0]}, {self.now().isoformat()}" if self._greeting else "not started"
@@ -278,6 +308,59 @@ class Sandbox:
 
         rows = self._control("GET", f"truth?entity={quote(entity)}")
         return schemas.frame_from_rows(entity, (dict(_flat(row)) for row in rows))
+
+    def orders(
+        self,
+        openids: Iterable[str],
+        *,
+        stock_id: str,
+        since: datetime,
+        rate: float = 0.2,
+        lift: float = 0.05,
+        amount_fen: int = 3_000,
+    ) -> pd.DataFrame:
+        """Return what users ordered at the brand's own till, with a coupon's true effect known: for `holdout_lift`.
+
+        No coupon API knows of orders; a brand takes them from its own books. Here each user orders once from ``since`` to now
+        with probability ``rate``; one who got a coupon of the stock since then, with ``rate + lift``, after getting it. As
+        long before ``since`` everybody orders with ``rate``. Amounts are log-normal, and the same for all.
+
+        Parameters
+        ----------
+        openids : iterable of str
+            The users; each is counted once. They need not hold anything.
+        stock_id : str
+            The stock whose coupons move them.
+        since : aware datetime
+            When it began, normally the ``assigned_at`` of a plan; before business time now.
+        rate, lift : float, default 0.2 and 0.05
+            Probabilities.
+        amount_fen : int, default 3000
+            Mean amount of an order, in fen.
+
+        Returns
+        -------
+        DataFrame
+            ``openid`` (string), ``order_time`` (datetime64[us, Asia/Shanghai]), ``amount_fen`` (Int64, fen), one row an
+            order, in order of time. The same seed, times and users give the same orders.
+
+        Raises
+        ------
+        ValueError
+            ``since`` is naive or not before now, or the probabilities are none.
+        """
+        import pandas as pd
+
+        if since.tzinfo is None:
+            raise ValueError(f"since must be timezone-aware, not {since!r}")
+        given = {"openids": list(openids), "stock_id": stock_id, "since": since.timestamp(), "seed": self._seed}
+        rows = self._control("POST", "orders", {**given, "rate": rate, "lift": lift, "amount_fen": amount_fen})
+        found = pd.DataFrame(rows, columns=["openid", "order_time", "amount_fen"])
+        return found.astype({"openid": pd.StringDtype("pyarrow"), "amount_fen": "Int64"}).assign(
+            order_time=pd.to_datetime(found["order_time"], unit="s", utc=True)
+            .dt.tz_convert(SHANGHAI)
+            .astype(pd.DatetimeTZDtype("us", "Asia/Shanghai"))
+        )
 
     def faults(
         self,

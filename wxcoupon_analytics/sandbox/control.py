@@ -17,6 +17,7 @@ from wxcoupon_analytics.sandbox.answers import coupon_halves, product_document, 
 from wxcoupon_analytics.sandbox.books import count_sent
 from wxcoupon_analytics.sandbox.clock import rfc3339
 from wxcoupon_analytics.sandbox.faults import Fault
+from wxcoupon_analytics.sandbox.orders import Habits, Order, check_habits, orders
 from wxcoupon_analytics.sandbox.server import Box
 
 Row = dict[str, Any]
@@ -53,6 +54,7 @@ def control_routes(box: Box, token: str) -> list[Route]:
         Route("/_sandbox/advance", guarded(advance), methods=["POST"]),
         Route("/_sandbox/faults", guarded(faults), methods=["POST"]),
         Route("/_sandbox/truth", guarded(lambda given: truth(box, given["entity"]))),
+        Route("/_sandbox/orders", guarded(lambda given: till(box, given)), methods=["POST"]),
         Route("/_sandbox/openids", guarded(lambda _: sorted_openids(box))),
         Route("/_sandbox/requests", guarded(lambda _: list(box.log))),
     ]
@@ -80,3 +82,19 @@ def truth(box: Box, entity: str) -> list[Row]:
         ids = {"product_coupon_id": coupon.stock.product.id, "stock_id": coupon.stock.id}
         rows.append({**head, **tail, **ids, "openid": coupon.openid, "appid": box.account.appid, **seen})
     return rows
+
+
+def till(box: Box, given: Row) -> list[Order]:
+    """Draw the orders of these users since then; who got a coupon of the stock since then is moved by it."""
+    now, since = box.now(), int(given["since"])
+    if since >= now:
+        raise ValueError(f"since={rfc3339(since)} is not before business time, {rfc3339(now)}: advance the clock first")
+    habits = check_habits(Habits(given["rate"], given["lift"], given["amount_fen"]))
+    received = {
+        coupon.openid: coupon.receive_time
+        for stock in box.books.stocks()
+        if stock.id == given["stock_id"]
+        for coupon in stock.coupons.values()
+        if coupon.receive_time >= since
+    }
+    return orders(given["openids"], received, habits, seed=given["seed"], since=since, until=now)

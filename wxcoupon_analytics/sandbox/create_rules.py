@@ -54,6 +54,7 @@ def check_product(body: Body) -> None:
 def check_display(display: Body, scope: str) -> None:
     """Check what a product coupon shows, when it is created or changed."""
     names_and_images(display)
+    fields.optional_integer(display, "original_price", at="/display_info", least=0, most=MAX_PRICE)
     if scope == "SINGLE":
         single_items_name_their_price(display)
         single_items_list_their_packages(display)

@@ -51,11 +51,11 @@ Fate = Sequence[float]  # eight numbers in 0–1, all that chance decides about 
 
 def foreign_openids(seed: int) -> frozenset[str]:
     """Return users who belong to some other appid."""
-    rng = _rng(seed, "foreign")
+    rng = chance_of(seed, "foreign")
     return frozenset(_openid(rng, "oXf9Qz") for _ in range(FOREIGN))
 
 
-def _rng(seed: int, *what: object) -> random.Random:
+def chance_of(seed: int, *what: object) -> random.Random:
     """Return the generator of one matter; text seeds are hashed whole, the same everywhere and in every version."""
     return random.Random("/".join(map(str, (seed, *what))))  # noqa: S311 - repeatable, not secret
 
@@ -79,7 +79,7 @@ class Population:
         self._books = books
         self._seed = seed
         self._since = since
-        rng = _rng(seed, "users")
+        rng = chance_of(seed, "users")
         self._openids = [_openid(rng, "oh3Y4v") for _ in range(USERS)]
         self._weights = list(accumulate(rng.lognormvariate(0.0, 0.6) for _ in range(USERS)))
         self._campaigns = open_shop(books, start)
@@ -92,7 +92,7 @@ class Population:
             age = day - campaign.begins
             if age < 0 or midnight(day) > campaign.stocks[0].available_end:
                 continue
-            rng = _rng(self._seed, number, day)
+            rng = chance_of(self._seed, number, day)
             wanted = (
                 campaign.daily * _WEEK[weekday(day)] * (1.05 + 0.9 * math.exp(-age / 4)) * rng.lognormvariate(0, 0.12)
             )
@@ -140,7 +140,7 @@ class Population:
         self._live(now, coupon, self._fate_of(coupon))
 
     def _fate_of(self, coupon: Coupon) -> Fate:
-        rng = _rng(self._seed, coupon.openid, coupon.stock.id, coupon.send_request_no)
+        rng = chance_of(self._seed, coupon.openid, coupon.stock.id, coupon.send_request_no)
         return [rng.random() for _ in range(8)]
 
     def _live(self, now: int, coupon: Coupon, fate: Fate) -> None:
@@ -179,7 +179,7 @@ class Population:
         if fate[7] < 0.04:
             self._books.agenda.add(at + 300 + int(fate[4] * 2 * DAY), self._return, coupon, index, fate)
         elif index + 1 < len(coupon.uses):
-            fates = _rng(self._seed, coupon.stock.id, coupon.code, index)
+            fates = chance_of(self._seed, coupon.stock.id, coupon.code, index)
             again = [fates.random() for _ in range(8)]
             if again[3] < 0.8:
                 self._plan_use(at, coupon, index + 1, again)

@@ -215,7 +215,9 @@ class StockOperations(Desk):
         mode = fields.choice(call.body, "update_mode", ("MAX_COUNT", "MAX_COUNT_PER_DAY"))
         field = mode.lower()
         most = create_rules.MAX_BUDGET
-        current = fields.integer(call.body, f"current_{field}", least=0, most=most)
+        # A stock without a daily limit has no current value to name: absent and 0 both say so.
+        read = fields.optional_integer if mode == "MAX_COUNT_PER_DAY" else fields.integer
+        current = read(call.body, f"current_{field}", least=0, most=most) or 0
         target = fields.integer(call.body, f"target_{field}", least=1, most=most)
         for stock in stocks:
             if stock.state_at(call.now) == DEACTIVATED:

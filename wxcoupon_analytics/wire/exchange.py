@@ -53,11 +53,12 @@ _wait = tenacity.wait_fixed(0.1) + tenacity.wait_random_exponential(multiplier=0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A verified success: its exact bytes, what they say, and the platform's clock when it was signed."""
+    """A verified success: its exact bytes, what they say, the platform's clock when it was signed, and its Request-ID."""
 
     content: bytes
     document: dict[str, Any]
     signed_at: datetime
+    request_id: str | None = None
 
 
 class Doubt(Enum):
@@ -218,14 +219,20 @@ class Exchange:
                 (answer.document.get(read.endpoint.items) or []) if read.endpoint.items else [answer.document]
             ):
                 if shows(question, entity):
-                    return Answer(json.dumps(entity, ensure_ascii=False).encode(), entity, answer.signed_at)
+                    return Answer(
+                        json.dumps(entity, ensure_ascii=False).encode(), entity, answer.signed_at, answer.request_id
+                    )
         # It did not happen and will not, unless an earlier attempt is still being worked on behind some gateway.
         refused.maybe_executed = progress.maybe_running
         raise refused
 
+    def rate(self, endpoint: Endpoint) -> float:
+        """Give the limit in requests a second that an endpoint's calls keep to."""
+        return self._rate or endpoint.rate
+
     def _pace(self, endpoint: Endpoint) -> Pace:
         if endpoint.name not in self._paces:
-            self._paces[endpoint.name] = Pace(self._rate or endpoint.rate)
+            self._paces[endpoint.name] = Pace(self.rate(endpoint))
         return self._paces[endpoint.name]
 
     async def _attempt(self, question: Question, progress: _Progress) -> Answer:
@@ -299,7 +306,7 @@ def _success(question: Question, response: httpx.Response) -> Answer:
         raise VerificationError(
             f"{name}: a signed answer that is not about the {wrong} asked for: it belongs to another request"
         )
-    return Answer(content, document, signed_at(response.headers))
+    return Answer(content, document, signed_at(response.headers), response.headers.get("Request-ID"))
 
 
 def _refusal(question: Question, response: httpx.Response) -> WxCouponError:

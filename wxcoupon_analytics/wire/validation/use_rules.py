@@ -125,7 +125,7 @@ UPDATE_BUDGET = message(
 )
 
 UPLOAD_CODES = message(
-    {"out_request_no": required(OUT_REQUEST_NO), "code_list": required(list_of(_COUPON_CODE, least=1))},
+    {"out_request_no": required(OUT_REQUEST_NO), "code_list": required(list_of(_COUPON_CODE, least=1, most=200))},
     _codes_are_distinct,
 )
 

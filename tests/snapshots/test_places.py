@@ -1,0 +1,81 @@
+"""Stores behind URIs."""
+
+from __future__ import annotations
+
+import duckdb
+import pandas as pd
+import pytest
+
+from tests.snapshots.frames import at, coupon, merge, stock, stocks
+from wxcoupon_analytics.errors import SnapshotError, ValidationError
+from wxcoupon_analytics.snapshots import SnapshotStore
+
+
+def test_a_store_behind_an_object_store_does_all_a_folder_does(anywhere):
+    for month, remark in ((9, "a"), (10, "b")):
+        for day in (1, 2):
+            anywhere.save("stocks", stocks(stock(remark=f"{remark}{day}")), taken_at=at(day, month=month))
+    assert anywhere.load("stocks", as_of="2026-09-01")["remark"].tolist() == ["a1"]
+    assert anywhere.load("stocks", where="remark LIKE 'b%'")["remark"].tolist() == ["b2"]
+    assert anywhere.history("stocks")["remark"].tolist() == ["a1", "a2", "b1", "b2"]
+    assert len(anywhere.snapshots("stocks")) == 4
+    assert anywhere.prune("stocks", before="2026-10-01", dry_run=False)["removed"].tolist() == [1]
+    assert anywhere.history("stocks")["remark"].tolist() == ["a2", "b1", "b2"]
+    assert anywhere.load("stocks")["remark"].tolist() == ["b2"]
+
+
+def test_file_uris_and_fsspecs_memory(tmp_path):
+    for root in (f"file://{tmp_path}/here", "memory://test_places/store"):
+        store = SnapshotStore(root)
+        store.save("stocks", stocks(stock(remark="r")), taken_at=at(1))
+        merge(store, 1, coupon("A"), asked=["o1"])
+        merge(store, 2, coupon("A", "USED"), asked=["o1"], complete=False)
+        again = SnapshotStore(root)
+        assert again.load("stocks")["remark"].tolist() == ["r"]
+        assert again.load("user_coupons")["coupon_state"].tolist() == ["USED"]
+        assert again.scan("user_coupons", engine="pyarrow").num_rows == 1
+    assert SnapshotStore(tmp_path / "here").load("stocks")["remark"].tolist() == ["r"]
+
+
+def test_no_credentials_are_shown(s3_uri):
+    store = SnapshotStore(s3_uri)
+    saved = store.save("stocks", stocks(stock()), taken_at=at(1))
+    with pytest.raises(SnapshotError) as raised:
+        SnapshotStore(s3_uri.replace("@bucket", "@nobucket")).save("stocks", stocks(stock()))
+    for text in (repr(store), repr(saved), str(raised.value), repr(store._root), str(store.root)):
+        assert "AKIA" not in text
+        assert "not-to-be-shown" not in text
+        assert "s3://" in text
+    assert isinstance(saved.path, str)
+    assert saved.path.startswith("s3://bucket")
+
+
+@pytest.mark.parametrize("uri", ["s4://key:secret@bucket/x", "nothing://x"])
+def test_a_uri_nobody_opens_is_refused(uri):
+    with pytest.raises(ValidationError, match="neither Arrow") as raised:
+        SnapshotStore(uri)
+    assert "secret" not in str(raised.value)
+
+
+def test_scratch_is_a_folder_of_this_machine(store, s3_uri, monkeypatch, tmp_path):
+    assert store.scratch("fetch-1") == store.root / ".store" / "fetches" / "fetch-1"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    remote = SnapshotStore(s3_uri).scratch("fetch-1")
+    assert remote.name == "fetch-1"
+    assert remote != SnapshotStore("memory://elsewhere").scratch("fetch-1")
+    assert "AKIA" not in str(remote)
+    for wrong in ("", "../x", "a/b", ".hidden"):
+        with pytest.raises(ValidationError, match="name="):
+            store.scratch(wrong)
+
+
+def test_the_folder_of_an_object_store_reads_without_us(s3_uri):
+    import pyarrow.fs
+
+    store = SnapshotStore(s3_uri)
+    for day in (1, 2):
+        store.save("stocks", stocks(stock(remark=f"{day}")), taken_at=at(day))
+    filesystem, base = pyarrow.fs.FileSystem.from_uri(s3_uri)
+    outside = pd.read_parquet(f"{base}/stocks", filesystem=filesystem)
+    assert sorted(outside["remark"]) == ["1", "2"]
+    assert duckdb.from_arrow(store.scan("stocks", engine="pyarrow")).fetchall()

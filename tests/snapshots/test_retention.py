@@ -1,0 +1,101 @@
+"""Pruning: history goes, and nothing that load says since then changes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+
+import pandas as pd
+import pytest
+
+from tests.snapshots.frames import BEIJING, at, coupon, merge, seen, states, stock, stocks
+from wxcoupon_analytics.errors import SnapshotError, ValidationError
+from wxcoupon_analytics.snapshots import SnapshotStore
+
+
+@pytest.fixture
+def months(store):
+    """Stock 70 in each snapshot, 71 in the first only, and a month and a half of snapshots."""
+    store.save("stocks", stocks(stock("70", remark="09-10"), stock("71", remark="09-10")), taken_at=at(10, month=9))
+    for month, day in ((9, 11), (9, 30), (10, 1), (10, 20), (11, 1)):
+        store.save("stocks", stocks(stock("70", remark=f"{month:02}-{day:02}")), taken_at=at(day, month=month))
+    return store
+
+
+def test_says_what_it_would_remove_and_removes_nothing(months):
+    before = months.history("stocks")
+    would = months.prune("stocks", before="2026-10-20")
+    assert would["removed"].tolist() == [1, 1, 1]
+    assert would["taken_at"].tolist() == [at(10, month=9), at(11, month=9), at(30, month=9)]
+    pd.testing.assert_frame_equal(months.history("stocks"), before)
+
+
+def test_what_load_says_since_then_stays(months):
+    moments = ["2026-10-20", "2026-10-25", "2026-11-01", None]
+    before = {moment: months.load("stocks", as_of=moment) for moment in moments}
+    removed = months.prune("stocks", before="2026-10-20", dry_run=False)
+    assert removed["removed"].sum() == 3
+    for store in (months, SnapshotStore(months.root)):
+        for moment, expected in before.items():
+            pd.testing.assert_frame_equal(store.load("stocks", as_of=moment), expected)
+        assert store.history("stocks")["remark"].tolist() == ["09-10", "10-01", "10-20", "11-01"]
+        assert store.snapshots("stocks")["taken_at"].tolist() == [at(1, month=10), at(20, month=10), at(1)]
+    assert len(months.prune("stocks", before="2026-10-20", dry_run=False)) == 0
+
+
+def test_what_was_before_is_refused_not_told_wrongly(months):
+    months.prune("stocks", before="2026-10-20", dry_run=False)
+    for read in (months.load, months.scan):
+        with pytest.raises(SnapshotError, match="before 2026-10-20T00:00:00.08:00 was pruned"):
+            read("stocks", as_of="2026-10-19")
+    months.save("stocks", stocks(stock("70", remark="late")), taken_at=at(15, month=9))
+    assert months.load("stocks")["remark"].tolist() == ["11-01", "09-10"]
+
+
+def test_outside_readers_read_what_is_left(months):
+    months.prune("stocks", before="2026-10-20", dry_run=False)
+    assert sorted(pd.read_parquet(months.root / "stocks")["remark"]) == ["09-10", "10-01", "10-20", "11-01"]
+
+
+def test_user_coupons_keep_their_state_and_their_freshness(store):
+    merge(store, 1, coupon("A"), coupon("B", who="o2"), asked=["o1", "o2"])
+    merge(store, 2, coupon("A", "USED"), asked=["o1"])
+    merge(store, 3, coupon("A", "EFFECTIVE"), coupon("B", who="o2"), asked=["o1", "o2"])
+    merge(store, 9, coupon("A", "EXPIRED"), asked=["o1"])
+    told = [(states(store, as_of=day), seen(store, as_of=day)) for day in ("2026-11-05", "2026-11-09")]
+    removed = store.prune("user_coupons", before="2026-11-05", dry_run=False)
+    assert removed["removed"].tolist() == [1, 1]
+    assert [(states(store, as_of=day), seen(store, as_of=day)) for day in ("2026-11-05", "2026-11-09")] == told
+    assert states(store) == {"A": "EXPIRED", "B": "EFFECTIVE"}
+    assert seen(store) == {"A": 9, "B": 3}
+    assert len(store.fetches()) == 4
+    merge(store, 10, coupon("A", "EXPIRED"), coupon("B", who="o2"), asked=["o1", "o2"])
+    assert seen(store) == {"A": 10, "B": 10}
+
+
+def test_keep_days_counts_beijing_days(store):
+    today = dt.datetime.now(BEIJING)
+    for days in (40, 30, 20):
+        store.save("stocks", stocks(stock()), taken_at=today - dt.timedelta(days=days))
+    assert len(store.prune("stocks", keep_days=25)) == 1
+    assert len(store.prune("stocks", keep_days=15)) == 2
+
+
+@pytest.mark.parametrize("both", [{}, {"before": "2026-11-01", "keep_days": 3}], ids=str)
+def test_takes_one_bound(store, both):
+    with pytest.raises(ValidationError, match="either before"):
+        store.prune("stocks", **both)
+
+
+def test_what_killed_writers_left_is_swept_after_a_day(store):
+    store.save("stocks", stocks(stock()), taken_at=at(1))
+    old, new = (store.root / ".store" / "staging" / name for name in ("old.parquet", "new.parquet"))
+    before_version_2 = store.root / ".staging" / "x.parquet"
+    before_version_2.parent.mkdir()
+    for path in (old, new, before_version_2):
+        path.write_bytes(b"half")
+    for path in (old, before_version_2):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    store.prune("stocks", keep_days=10_000, dry_run=False)
+    assert (old.exists(), before_version_2.exists(), new.exists()) == (False, False, True)

@@ -1,0 +1,59 @@
+"""Lists of users as files in, results as files out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wxcoupon_analytics.errors import ValidationError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_READABLE, _WRITABLE = (".csv", ".parquet"), (".csv", ".parquet", ".xlsx")
+
+
+def read_users(path: Path) -> pd.DataFrame:
+    """Read a table that has a column ``openid``; of a CSV file every column is text, as a number would lose digits."""
+    import pandas as pd
+    import pyarrow as pa
+
+    _check_suffix(path, _READABLE)
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    except OSError as error:
+        raise ValidationError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ValidationError(f"{path} is not UTF-8: save it as “CSV UTF-8”, or as Parquet") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowInvalid) as error:
+        raise ValidationError(f"{path} is not a {path.suffix[1:]} table: {error}") from None
+    if "openid" not in frame.columns:
+        raise ValidationError(f"{path} has no column openid; its columns are {', '.join(map(str, frame.columns))}")
+    return frame
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a name or a folder before anything is done whose result could then not be kept."""
+    _check_suffix(path, _WRITABLE)
+    if not path.parent.is_dir():
+        raise ValidationError(f"{path} cannot be written: there is no folder {path.parent}")
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame in the form its name asks for."""
+    import wxcoupon_analytics as wx
+
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    elif path.suffix == ".xlsx":
+        wx.to_excel(frame, path)
+    else:
+        wx.to_csv(frame, path)
+
+
+def _check_suffix(path: Path, known: tuple[str, ...]) -> None:
+    if path.suffix not in known:
+        raise ValidationError(f"{path}: name a file that ends in {' or '.join(known)}")

@@ -1,0 +1,128 @@
+"""From a list of users to coupons: ``wxcoupon send``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wxcoupon_analytics.cli.connection import Hosts, Json, connect
+from wxcoupon_analytics.cli.files import check_writable, read_users, write_table
+from wxcoupon_analytics.cli.outcomes import INCOMPLETE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from wxcoupon_analytics.actions.send_plan import SendPlan
+
+_DOUBTFUL = ("failed", "unknown")
+
+
+def send(
+    audience: Annotated[
+        Path, typer.Argument(help="CSV or Parquet file with a column openid; other columns are carried along.")
+    ],
+    campaign: Annotated[
+        str, typer.Option(help="What these coupons belong to; with stock and user, a send's identity.")
+    ],
+    product_coupon_id: Annotated[str, typer.Option(help="The product coupon.")],
+    stock_id: Annotated[str, typer.Option(help="The stock to send from.")],
+    appid: Annotated[str, typer.Option(help="The app the openids belong to.")],
+    confirm: Annotated[
+        int | None, typer.Option(help="Send, if so many rows are ready. Without it the plan is shown and nothing sent.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write every row, with its status and why, as .csv, .xlsx or .parquet.")
+    ] = None,
+    holdout: Annotated[float, typer.Option(help="Share of users to hold out, to measure what the coupon does.")] = 0.0,
+    stratify: Annotated[
+        list[str] | None, typer.Option(help="A column within whose groups to hold out; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Who is held out: with another seed, others.")] = 0,
+    copy: Annotated[int, typer.Option(help="Which of several coupons for the same user and campaign, from 1.")] = 1,
+    allow_repeat: Annotated[
+        bool, typer.Option("--allow-repeat", help="Send also to users who got this stock in another campaign.")
+    ] = False,
+    attach: Annotated[str | None, typer.Option(help="Text given back in queries and notifications.")] = None,
+    member_card_id: Annotated[str | None, typer.Option(help="Send member coupons of this membership card.")] = None,
+    confirm_coupons: Annotated[
+        bool, typer.Option("--confirm-coupons", help="Also confirm each coupon, so that it can be used.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also ask again for users whom an earlier run was refused.")
+    ] = False,
+    max_failures: Annotated[
+        int | None, typer.Option(help="End after more failures than this. Default: 5 %, and at least 20.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Where sends are recorded. Default: one file per user and brand.")
+    ] = None,
+    host: Hosts = None,
+    as_json: Json = False,
+) -> None:
+    """Send a coupon to each user of a list: first the plan, then, with its number confirmed, the coupons.
+
+    Run again, it sends nothing twice: what an earlier run sent is already_sent, and what it left unknown is asked again under
+    the same request number.
+
+    Example: wxcoupon send vips.csv --campaign double-11 --product-coupon-id 1000000013 --stock-id 1000000013001 --appid
+    wx233544546545989
+
+    Example: the same with --confirm 412 --out result.csv
+    """
+    if out is not None:
+        check_writable(out)
+    users = read_users(audience)
+    with connect(host, journal=journal) as client:
+        plan = client.actions.plan_sends(
+            users,
+            campaign=campaign,
+            product_coupon_id=product_coupon_id,
+            stock_id=stock_id,
+            appid=appid,
+            attach=attach,
+            member_card_id=member_card_id,
+            confirm_coupons=confirm_coupons,
+            holdout=holdout,
+            stratify=stratify,
+            seed=seed,
+            copy=copy,
+            allow_repeat=allow_repeat,
+        )
+        if confirm is None:
+            rows = plan.rows
+        else:
+            if not as_json:
+                typer.echo(plan)
+            try:
+                rows = plan.execute(confirm=confirm, max_failures=max_failures, retry_failed=retry_failed)
+            except KeyboardInterrupt as stopped:
+                if out is not None and hasattr(stopped, "result"):
+                    write_table(stopped.result, out)
+                raise
+    if out is not None:
+        write_table(rows, out)
+    is_sent = confirm is not None
+    typer.echo(_as_json(plan, rows, is_sent) if as_json else _as_text(plan, rows, is_sent))
+    if is_sent and rows["status"].isin(_DOUBTFUL).any():
+        raise typer.Exit(INCOMPLETE)
+
+
+def _as_text(plan: SendPlan, rows: pd.DataFrame, is_sent: bool) -> str:
+    if not is_sent:
+        ready = plan.summary["ready"]
+        return f"{plan}\n\nNothing was sent." + (f" To send: the same command with --confirm {ready}" if ready else "")
+    return "\n".join(f"{status:<14}{count:>9,}" for status, count in rows["status"].value_counts().items())
+
+
+def _as_json(plan: SendPlan, rows: pd.DataFrame, is_sent: bool) -> str:
+    found = {
+        "plan": plan.summary.to_dict(),
+        "reasons": plan.reasons.astype(object).where(plan.reasons.notna(), None).to_dict(orient="records"),
+        "outcomes": {str(status): int(count) for status, count in rows["status"].value_counts().items()}
+        if is_sent
+        else None,
+    }
+    return json.dumps(found, ensure_ascii=False)

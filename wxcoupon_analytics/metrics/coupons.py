@@ -1,0 +1,47 @@
+"""User coupons as the metrics want them: lazy, in whatever engine holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import duckdb
+import narwhals as nw
+from narwhals.typing import IntoFrame
+
+from wxcoupon_analytics.errors import ValidationError
+from wxcoupon_analytics.metrics.engines import check_ids, collect, has_brand, open_frame
+
+IDS = ("stock_id", "coupon_code")
+# A coupon in one of these can still be used, or become usable.
+OPEN = ("CONFIRMING", "PENDING", "EFFECTIVE")
+
+
+def open_coupons(user_coupons: IntoFrame, needs: Iterable[str]) -> tuple[nw.LazyFrame[Any], list[str]]:
+    """Open user coupons with the columns needed, and say by which columns a coupon is known.
+
+    A frame in memory is read by DuckDB, so that everything after this is said once, to lazy engines only.
+    """
+    key = [*(["brand_id"] if has_brand(user_coupons) else []), *IDS]
+    columns = list(dict.fromkeys([*key, *needs, "coupon_state", "fetched_at"]))
+    frame = open_frame(user_coupons, entity="user_coupons", needs=columns)
+    schema = frame.collect_schema()
+    check_ids({name: schema[name] for name in IDS}, entity="user_coupons")
+    return made_lazy(frame, columns), key
+
+
+def made_lazy(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], columns: Sequence[str]) -> nw.LazyFrame[Any]:
+    """Leave a lazy frame to its engine, and let DuckDB read one that is in memory."""
+    if isinstance(frame, nw.LazyFrame):
+        return frame.select(*columns)
+    lazy: nw.LazyFrame[Any] = nw.from_native(duckdb.connect().from_arrow(collect(frame, columns).to_arrow()))
+    return lazy
+
+
+def groups_of(by: str | Sequence[str] | None, added: Iterable[str]) -> list[str]:
+    """Read the columns to group by, which must not be columns of the result itself."""
+    groups = [by] if isinstance(by, str) else list(by or ())
+    clash = sorted({name for name in groups if name in set(added) or groups.count(name) > 1})
+    if clash:
+        raise ValidationError(f"by={by!r}: {', '.join(clash)} is given twice or is a column of the result itself")
+    return groups

@@ -1,0 +1,156 @@
+"""What a report says in words: the headline, what needs somebody, and what to know of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import pandas as pd
+
+from wxcoupon_analytics.report.numbers import rows_of
+from wxcoupon_analytics.report.readings import Readings
+from wxcoupon_analytics.report.tables import SOON, Tables
+from wxcoupon_analytics.report.wording import Text, named_value, text_of
+
+_NAMED: Final = 3  # stocks of a kind that are named one by one
+_ENOUGH: Final = 0.995  # coverage that needs no remark
+
+
+def headline(found: Readings, tables: Tables, lang: str) -> str:
+    """Say the week in one sentence."""
+    text = text_of(lang)
+    told = {name: rest for name, *rest in rows_of(tables["headlines"], "measure", "value", "change_share", "is_at_least")}
+    sends, change, at_least = told["sends"]
+    key = "headline_sends_at_least" if at_least else "headline_sends"
+    parts = [text[key].format(name=found.week.name, n=f"{sends:,}", change=_than_before(change, text))]
+    if "used" in told:
+        used, change, _ = told["used"]
+        parts.append(text["headline_used"].format(n=f"{used:,}", change=_than_before(change, text)))
+    if soon := told["running_out"][0]:
+        parts.append(text["headline_soon"].format(n=soon))
+    return "".join([*parts, text["headline_end"]])
+
+
+def actions(found: Readings, tables: Tables, lang: str) -> list[str]:
+    """Say what needs somebody, the most urgent first."""
+    text = text_of(lang)
+    said = [
+        *_stale(tables, text, lang),
+        *_each(_running_out(found, tables), lambda row: _soon_text(row, text), "forecast", text),
+        *_each(
+            sorted(
+                rows_of(tables["confirming"], *_STOCK, "stuck_count", "longest_age"), key=lambda row: row[3], reverse=True
+            ),
+            lambda row: text["act_stuck"].format(stock=stock_name(row), n=f"{row[3]:,}", age=age_text(row[4], text)),
+            "confirming",
+            text,
+        ),
+        *_each(
+            sorted(
+                (
+                    row
+                    for row in rows_of(tables["limits"], *_STOCK, "days_hit", "max_count_per_day", "hit_days")
+                    if row[3]
+                ),
+                key=lambda row: row[3],
+                reverse=True,
+            ),
+            lambda row: text["act_hit"].format(stock=stock_name(row), n=row[3], limit=f"{row[4]:,}", days=row[5]),
+            "limits",
+            text,
+        ),
+    ]
+    if odd := len(tables["anomalies"]):
+        said.append(text["act_anomaly"].format(n=odd))
+    return said
+
+
+def notes(found: Readings, tables: Tables, lang: str) -> list[str]:
+    """Say what of the data is missing, and what that does to the numbers."""
+    text = text_of(lang)
+    return list(_notes(found, tables, text, lang))
+
+
+def age_text(age: timedelta, text: Text) -> str:
+    """Say a time in days and hours."""
+    return text["age"].format(d=age.days, h=age.seconds // 3600)
+
+
+def stock_name(row: Sequence[Any]) -> str:
+    """Call a stock by its coupon and its remark, by its id when it has neither."""
+    stock_id, name, remark = row[:3]
+    return " · ".join(part for part in (name, remark) if part) or str(stock_id)
+
+
+_STOCK: Final = ("stock_id", "name", "remark")
+
+
+def _than_before(change: float | None, text: Text) -> str:
+    if change is None:
+        return ""
+    return text["same_as_before"] if round(change, 3) == 0 else text["than_before"].format(f"{change:+.1%}")
+
+
+def _each(rows: Sequence[Any], say: Callable[[Any], str], section: str, text: Text) -> Iterator[str]:
+    """Name the first few, and say how many more there are."""
+    yield from map(say, rows[:_NAMED])
+    if (more := len(rows) - _NAMED) > 0:
+        yield text["act_more"].format(n=more, section=text[f"{section}_title"])
+
+
+def _running_out(found: Readings, tables: Tables) -> list[tuple[Any, ...]]:
+    ends = (found.closing + SOON).date()
+    columns = (*_STOCK, "expected_date", "low_date", "high_date", "remaining_count")
+    return [row for row in rows_of(tables["forecast"], *columns) if row[3] is not None and row[3] <= ends]
+
+
+def _soon_text(row: Sequence[Any], text: Text) -> str:
+    day, low, high, left = row[3:]
+    key = "act_soon_between" if low and high and low != high else "act_soon"
+    return text[key].format(stock=stock_name(row), day=day, low=low, high=high, left=f"{left:,}")
+
+
+def _stale(tables: Tables, text: Text, lang: str) -> Iterator[str]:
+    for entity, at, age, stale in rows_of(tables["freshness"], "entity", "last_taken_at", "age", "is_stale"):
+        if stale and entity != "product_coupons":
+            yield text["act_stale"].format(entity=named_value("entity", entity, lang), at=at, age=age_text(age, text))
+
+
+def _notes(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[str]:
+    if not found.is_over:
+        yield text["know_running"].format(at=found.closing)
+    yield from _about_snapshots(found, tables, text, lang)
+    if partly := int(tables["sends"]["sends"].isna().sum()):
+        yield text["know_at_least"].format(n=partly)
+    if found.coupons is None:
+        yield text["know_no_coupons"]
+        return
+    if found.coupons_before is None:
+        yield text["know_no_before"]
+    covered = dict(rows_of(tables["rates"], "measure", "rate")).get("coverage")
+    if covered is not None and covered < _ENOUGH:
+        yield text["know_coverage"].format(share=f"{covered:.1%}")
+
+
+def _about_snapshots(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[str]:
+    """Tell of days without a snapshot of stocks, of a week not closed, and of snapshots that are not whole."""
+    taken = found.snapshots.loc[found.snapshots["entity"] == "stocks", "taken_at"]
+    days = {at.date() for at in taken}
+    begun = [day for day in found.week.days if day <= found.now.date()]
+    missing = [day for day in begun if day not in days]
+    if len(taken) == 1:
+        yield text["know_one"]
+    elif len(missing) == len(begun):
+        yield text["know_no_days"].format(at=taken.max())
+    elif missing:
+        yield text["know_gaps"].format(days=", ".join(f"{day:%m-%d}" for day in missing))
+    if found.is_over and taken.max() < pd.Timestamp(found.week.end):
+        yield text["know_not_closed"]
+    partial = [
+        f"{named_value('entity', entity, lang)} {day:%m-%d}"
+        for entity, day, whole in rows_of(tables["completeness"], "entity", "day", "is_complete")
+        if whole is False
+    ]
+    if partial:
+        yield text["know_incomplete"].format(which=", ".join(partial))

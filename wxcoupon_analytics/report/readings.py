@@ -1,0 +1,167 @@
+"""What a store holds on one week: the only place of the report that reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from wxcoupon_analytics.errors import SnapshotError
+from wxcoupon_analytics.report.weeks import Week
+
+if TYPE_CHECKING:
+    from wxcoupon_analytics.snapshots import SnapshotStore
+
+ENTITIES: Final = ("product_coupons", "stocks", "user_coupons")
+_LOOK_BACK: Final = timedelta(weeks=5)  # of stocks: what sends of two weeks and a chart of four rest on
+_A_WEEK: Final = timedelta(days=7)
+_TICK: Final = timedelta(microseconds=1)
+_COUPON_COLUMNS: Final = (
+    "brand_id",
+    "product_coupon_id",
+    "stock_id",
+    "coupon_code",
+    "openid",
+    "appid",
+    "coupon_state",
+    "receive_time",
+    "confirm_time",
+    "valid_begin_time",
+    "valid_end_time",
+    "deactivate_time",
+    "single_usage_detail_use_time",
+    "progressive_bundle_usage_detail_use_time",
+    "fetched_at",
+)
+_USES: Final = "sequential_usage_detail_detail_item_list"
+_HISTORY_COLUMNS: Final = (
+    "brand_id",
+    "product_coupon_id",
+    "stock_id",
+    "coupon_code",
+    "openid",
+    "coupon_state",
+    "fetched_at",
+)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The frames a report on one week is made of.
+
+    Attributes
+    ----------
+    week : Week
+    now, closing, closing_before : datetime
+        When the report is made, and up to when snapshots tell of this week and of the one before: at the same hour.
+    product_coupons, stocks, stocks_before : DataFrame
+        The current state as of ``closing``; of stocks also as of ``closing_before``.
+    stock_history : DataFrame
+        Every reading of the last weeks.
+    coupons, coupons_before : DuckDB relation or None
+        User coupons as of both closings, with ``cohort`` (the week of receipt) and ``used_at``; None: not known.
+    coupon_history : DataFrame
+        User coupons as they were two weeks before ``closing``, and every reading since.
+    snapshots : DataFrame
+        ``entity, taken_at, rows, complete`` of all snapshots up to ``closing``.
+    """
+
+    week: Week
+    now: datetime
+    closing: datetime
+    closing_before: datetime
+    product_coupons: pd.DataFrame
+    stocks: pd.DataFrame
+    stocks_before: pd.DataFrame
+    stock_history: pd.DataFrame
+    coupons: Any
+    coupons_before: Any
+    coupon_history: pd.DataFrame
+    snapshots: pd.DataFrame
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the week is over: one that still runs is not held against a whole one."""
+        return self.week.end <= self.now
+
+
+def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
+    """Read what a store knows of a week.
+
+    Raises
+    ------
+    SnapshotError
+        It knows of no stocks by then, or a file cannot be read.
+    """
+    closing = week.closing(now)
+    before = closing - _A_WEEK
+    snapshots = _snapshots(store)
+    known = snapshots[snapshots["taken_at"] <= closing].reset_index(drop=True)
+    if not (known["entity"] == "stocks").any():
+        raise SnapshotError(_nothing_known(store, week, snapshots))
+    has_coupons = bool((known["entity"] == "user_coupons").any())
+    return Readings(
+        week=week,
+        now=now,
+        closing=closing,
+        closing_before=before,
+        product_coupons=store.load("product_coupons", as_of=closing),
+        stocks=store.load("stocks", as_of=closing),
+        stocks_before=store.load("stocks", as_of=before),
+        stock_history=store.history("stocks", since=week.start - _LOOK_BACK, until=closing),
+        coupons=_coupons(store, closing) if has_coupons else None,
+        coupons_before=_coupons_before(store, before, known),
+        coupon_history=_coupon_history(store, closing - 2 * _A_WEEK, closing, has_any=has_coupons),
+        snapshots=known,
+    )
+
+
+def _snapshots(store: SnapshotStore) -> pd.DataFrame:
+    listed = [store.snapshots(entity).assign(entity=entity) for entity in ENTITIES]
+    found = pd.concat([listing for listing in listed if len(listing)] or listed[:1], ignore_index=True)
+    return found[["entity", "taken_at", "rows", "complete"]].astype({"entity": "string"})
+
+
+def _nothing_known(store: SnapshotStore, week: Week, snapshots: pd.DataFrame) -> str:
+    stocks = snapshots.loc[snapshots["entity"] == "stocks", "taken_at"]
+    first = "it has none at all" if stocks.empty else f"its first is of {stocks.min():%Y-%m-%d %H:%M}, Beijing time"
+    return (
+        f"{store!r} has no snapshot of stocks to report {week.name} from ({week.monday} to {week.days[-1]}): {first}. "
+        "Fetch every day, with wxcoupon fetch or client.fetch.snapshot(store)"
+    )
+
+
+def _coupons(store: SnapshotStore, as_of: datetime) -> Any:
+    """Scan user coupons, with the ISO week of their receipt and when those of several uses were used."""
+    scanned = store.scan("user_coupons", engine="duckdb", as_of=as_of, columns=[*_COUPON_COLUMNS, _USES])
+    used_at = (
+        "coalesce(single_usage_detail_use_time, progressive_bundle_usage_detail_use_time, "
+        f"list_max([use.use_time FOR use IN {_USES}]))"
+    )
+    cohort = "strftime(timezone('Asia/Shanghai', receive_time), '%G-W%V')"
+    columns: Sequence[str] = [*_COUPON_COLUMNS, f"{cohort} AS cohort", f"{used_at} AS used_at"]
+    return scanned.project(", ".join(columns))
+
+
+def _coupons_before(store: SnapshotStore, as_of: datetime, snapshots: pd.DataFrame) -> Any:
+    """Scan user coupons a week earlier; None when there were none yet, or that history was pruned."""
+    taken = snapshots.loc[snapshots["entity"] == "user_coupons", "taken_at"]
+    if (taken <= as_of).any():
+        with suppress(SnapshotError):
+            return _coupons(store, as_of)
+    return None
+
+
+def _coupon_history(store: SnapshotStore, since: datetime, until: datetime, *, has_any: bool) -> pd.DataFrame:
+    """Read what every coupon was at an instant, and every reading since."""
+    columns = list(_HISTORY_COLUMNS)
+    if not has_any:
+        return store.load("user_coupons", as_of=until, columns=columns)
+    parts = [store.history("user_coupons", since=since + _TICK, until=until)[columns]]
+    with suppress(SnapshotError):  # pruned: then what is known begins later
+        parts.insert(0, store.load("user_coupons", as_of=since, columns=columns))
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,135 @@
+"""One embedded brand for several processes: one of them serves it, notebooks and commands find it by its folder.
+
+::
+
+    data/sandbox/
+      wxcoupon.toml       what Credentials.load reads: the brand's keys, and its hosts
+      sandbox.json        the handle: what else a `Sandbox` knows of its server
+      journal.sqlite3     what was done to it, by whichever notebook
+      snapshots/          where the notebooks keep what they fetched of it
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from dotenv import dotenv_values
+
+from wxcoupon_analytics.errors import WxCouponError
+from wxcoupon_analytics.sandbox import SHANGHAI, Sandbox
+
+if TYPE_CHECKING:
+    from wxcoupon_analytics import Client
+
+CONFIG: Final = "wxcoupon.toml"
+_HANDLE: Final = "sandbox.json"
+_JOURNAL: Final = "journal.sqlite3"
+_SNAPSHOTS: Final = "snapshots"
+_BELIEVED_SECONDS = 1.0  # another process may move business time, but not every page of a fetch need ask
+
+
+class SharedSandbox(Sandbox):
+    """A brand whose journal outlives a client; served by this process, or, given a greeting, by another one.
+
+    Attributes
+    ----------
+    folder : Path
+        What belongs to this brand and ends with it: its journal, and snapshots.
+    """
+
+    def __init__(self, folder: Path, greeting: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.folder = folder
+        self._greeting = greeting
+        self._asked = float("-inf")
+
+    def client(self, *, flavour: Literal["brand", "partner"] = "brand", **options: Any) -> Client:
+        """Connect to this brand, with the journal that all who share it write."""
+        return super().client(flavour=flavour, **{"journal": self.folder / _JOURNAL, **options})
+
+    def now(self) -> datetime:
+        """Return business time, which others may have moved."""
+        if time.monotonic() - self._asked > _BELIEVED_SECONDS:
+            self._asked = time.monotonic()
+            self.advance()
+        return super().now()
+
+
+def serve_now(*, seed: int, port: int = 0) -> Sandbox:
+    """Make a brand whose business time is the present, so that programs without its clock agree with it."""
+    return Sandbox(seed=seed, port=port, start=datetime.now(SHANGHAI), tick=True)
+
+
+def publish(box: Sandbox, folder: Path) -> Path:
+    """Write what other processes need to use a running brand, for this user's eyes only, and give its configuration."""
+    greeting = box._known
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / _HANDLE).exists():
+        _forget(folder)
+    brand = greeting["brand"]
+    values = {
+        "brand_id": brand["identity"],
+        "serial_no": brand["serial_no"],
+        "private_key": brand["private_key"],
+        "public_key_id": greeting["public_key_id"],
+        "public_key": greeting["public_key"],
+        "apiv3_key": greeting["apiv3_key"],
+        "hosts": list(box.hosts),
+    }
+    lines = ["# An embedded brand of wxcoupon-analytics: these keys open nothing else, and end with it."]
+    lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]  # such JSON is TOML
+    _write_private(folder / _HANDLE, json.dumps(greeting))
+    _write_private(folder / CONFIG, "\n".join(lines) + "\n")
+    return folder / CONFIG
+
+
+def shared() -> SharedSandbox:
+    """Give the brand whose configuration WXCOUPON_CONFIG names, else the one of this process."""
+    config = os.environ.get("WXCOUPON_CONFIG") or dotenv_values(".env").get("WXCOUPON_CONFIG")
+    handle = Path(config).expanduser().with_name(_HANDLE) if config else None
+    if handle is None or not handle.is_file():
+        box = _of_this_process()
+        if box._greeting is None:
+            _forget(box.folder)
+        box.start()
+        return box
+    box = SharedSandbox(handle.parent, json.loads(handle.read_text(encoding="utf-8")))
+    try:
+        box.now()
+    except (OSError, http.client.HTTPException, WxCouponError):
+        raise WxCouponError(
+            f"WXCOUPON_CONFIG names the embedded brand of {handle.parent}, which is not served any more: "
+            "start `wxcoupon sandbox` again, or take the variable away"
+        ) from None
+    return box
+
+
+@cache
+def _of_this_process() -> SharedSandbox:
+    folder = Path(tempfile.mkdtemp(prefix="wxcoupon-"))
+    box = SharedSandbox(folder)
+    weakref.finalize(box, shutil.rmtree, folder, ignore_errors=True)
+    return box
+
+
+def _forget(folder: Path) -> None:
+    """Take away what tells of a brand that ended with its server."""
+    for old in folder.glob(f"{_JOURNAL}*"):
+        old.unlink()
+    shutil.rmtree(folder / _SNAPSHOTS, ignore_errors=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,104 @@
+"""Files kept few: a finished month's snapshots become one file.
+
+That changes nothing of what the store says. A compacted file holds its snapshots row by row, and says which they are; the
+files it was made of are deleted once it is in place. A reader who meets both takes each snapshot once; outside readers,
+who do not look into footers, see rows twice for that moment, but never miss one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+
+from wxcoupon_analytics.entities.schemas import Entity
+from wxcoupon_analytics.snapshots.contents import Contents, Placed
+from wxcoupon_analytics.snapshots.files import (
+    SCHEMA_VERSION,
+    Footer,
+    Held,
+    describe_held,
+    metadata,
+    stored_schema,
+    write,
+)
+from wxcoupon_analytics.snapshots.names import Name, compacted_name
+from wxcoupon_analytics.snapshots.roots import Root
+from wxcoupon_analytics.snapshots.rows import Rows
+
+_ROW_GROUP: Final = 1 << 17
+
+
+def compact(root: Root, folder: str, schema: Entity, footers: dict[str, Footer], *, loose: int | None = None) -> None:
+    """Put the snapshots of every month before the last into one file a month.
+
+    With ``loose``, those of the last month too, as often as there are more than so many files of a single one.
+    """
+    contents = Contents(root, folder, footers)
+    months = list(contents.months)
+    for month in months[:-1]:
+        if len(contents.months[month]) > 1:
+            put_together(root, folder, schema, contents, month, contents.months[month])
+    single = [name for name in contents.months[months[-1]] if name.kind == "snapshot"] if months else []
+    if loose is not None and len(single) > loose:
+        put_together(root, folder, schema, contents, months[-1], single)
+
+
+def put_together(
+    root: Root, folder: str, schema: Entity, contents: Contents, month: str, names: Sequence[Name]
+) -> None:
+    """Make one file of some of a month's."""
+    paths = {name.path for name in names}
+    snapshots = [placed for placed in contents.placed(month) if placed.path in paths]
+    footers = [contents.footer(name) for name in names]
+    path = write_together(
+        root,
+        f"{folder}/{month}",
+        schema,
+        [contents.held(placed) for placed in snapshots],
+        stacked(root, schema, snapshots),
+        footers,
+    )
+    for gone in paths - {path}:
+        root.delete(gone)
+
+
+def write_together(
+    root: Root,
+    folder: str,
+    schema: Entity,
+    holds: Sequence[Held],
+    rows: Iterable[pa.RecordBatch | pa.Table],
+    footers: Iterable[Footer],
+    *,
+    pruned_before: str = "",
+) -> str:
+    """Write rows of several snapshots as one file, with what the files they come from said of them; give its path."""
+    said = {"entity": schema.name, "schema_version": str(SCHEMA_VERSION), "holds": describe_held(holds)}
+    parts: dict[str, Any] = {}  # of manifests
+    for footer in footers:
+        parts |= json.loads(footer.said.get("parts", "{}"))
+        pruned_before = max(pruned_before, footer.said.get("pruned_before", ""))
+    if parts:
+        said["parts"] = json.dumps(parts, ensure_ascii=False)
+    if pruned_before:
+        said["pruned_before"] = pruned_before
+    name = compacted_name("base" if pruned_before else "compacted", (held.order for held in holds))
+    write(root, f"{folder}/{name}", rows, stored_schema(schema).with_metadata(metadata(**said)))
+    return f"{folder}/{name}"
+
+
+def stacked(root: Root, schema: Entity, snapshots: Sequence[Placed]) -> Iterator[pa.Table]:
+    """Give the rows of snapshots in order, in pieces that make good row groups."""
+    stored = stored_schema(schema)
+    pieces: list[pa.RecordBatch] = []
+    for placed in snapshots:
+        for batch in Rows(root, schema, [placed], stored.names).batches():
+            pieces.append(batch.select(stored.names))
+            if sum(map(len, pieces)) >= _ROW_GROUP:
+                yield pa.Table.from_batches(pieces)
+                pieces = []
+    if pieces:
+        yield pa.Table.from_batches(pieces)

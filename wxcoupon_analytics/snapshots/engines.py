@@ -1,0 +1,91 @@
+"""DuckDB as the store uses it: within bounded memory, in Beijing's days, over the store's files wherever they are."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from wxcoupon_analytics.entities.schemas import TIMEZONE
+from wxcoupon_analytics.errors import SnapshotError
+from wxcoupon_analytics.snapshots.roots import Root
+
+# A day is a Beijing day, whatever zone this machine is in.
+BEIJING_DAYS: Final = f"SET TimeZone = '{TIMEZONE}'"
+# How DuckDB, Arrow and object stores say it; the errors' types do not.
+_GONE: Final = re.compile(r"no files found|no such file|not exist|NoSuchKey|404|not found", re.IGNORECASE)
+MEMORY_LIMIT: Final = "1GB"  # of what does not fit, the rest goes to the disk
+
+
+@contextlib.contextmanager
+def spilling() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an engine that keeps within bounded memory."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, duckdb.connect() as connection:
+        connection.execute(
+            f"{BEIJING_DAYS}; SET python_enable_replacements = false"
+        )  # none of our variables is a table
+        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        connection.execute(f"SET temp_directory = '{folder}'; SET preserve_insertion_order = false")
+        with failures_told():
+            yield connection
+
+
+@contextlib.contextmanager
+def failures_told() -> Iterator[None]:
+    """Tell a file that was replaced while it was read, which is to be read again, from a query that failed.
+
+    Raises
+    ------
+    FileNotFoundError, SnapshotError
+    """
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        if _GONE.search(str(error)):
+            raise FileNotFoundError(str(error)) from error
+        raise SnapshotError(f"what is stored cannot be read together: {error}") from error
+
+
+def shut(connection: duckdb.DuckDBPyConnection, root: Root, paths: Sequence[str]) -> None:
+    """Let what follows read nothing from outside but these files: it may be a condition that someone was handed."""
+    if root.local is not None:
+        listed = ", ".join("'" + root.full(path).replace("'", "''") + "'" for path in paths)
+        connection.execute(f"SET allowed_paths = [{listed}]")
+    connection.execute("SET enable_external_access = false")
+
+
+def parquet(connection: duckdb.DuckDBPyConnection, root: Root, paths: Sequence[str]) -> str:
+    """Give files as something to select from, of which only what a query needs is read."""
+    if root.local is not None:
+        listed = ", ".join("'" + root.full(path).replace("'", "''") + "'" for path in paths)
+        return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    dataset = ds.dataset([root.full(path) for path in paths], filesystem=root.filesystem, format="parquet")
+    return table(connection, dataset)
+
+
+def table(connection: duckdb.DuckDBPyConnection, source: pa.Table | pa.RecordBatchReader | ds.Dataset) -> str:
+    """Give Arrow data a name to select from."""
+    name = f"arrow_{secrets.token_hex(8)}"
+    connection.register(name, source)
+    return name
+
+
+def streamed(relation: duckdb.DuckDBPyRelation, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Give a query's rows as they come, in declared types."""
+    for batch in pa.RecordBatchReader.from_stream(relation):
+        yield pa.RecordBatch.from_arrays(
+            [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
+        )
+
+
+def count(connection: duckdb.DuckDBPyConnection, source: str) -> int:
+    """Count what there is to select from a source."""
+    ((found,),) = connection.sql(f"SELECT count(*) FROM {source}").fetchall()  # noqa: S608 (sources are ours)
+    return int(found)
