@@ -215,6 +215,34 @@ class TestSend:
         assert {row["status"]: row["rows"] for row in planned["reasons"]}["held_out"] == planned["plan"]["held_out"]
 
 
+class TestReport:
+    def test_it_writes_the_week_from_the_store_alone(self, served: wx.Sandbox, monkeypatch: pytest.MonkeyPatch):
+        file = users(Path("customers.csv"), served.openids()[:50])
+        ids = ["--product-coupon-id", "1000000013", "--appid", served.appid]
+        assert run("fetch", "--openids", file, *ids).exit_code == 0
+        monkeypatch.delenv("WXCOUPON_CONFIG")
+        day = f"{served.now():%Y-%m-%d}"
+        result = run("report", "--week", day, "--lang", "en", "--out", "week.html", "--out", "week.xlsx", "--json")
+        assert result.exit_code == 0, result.output
+        said = json.loads(result.stdout)
+        assert said["week"] == f"{served.now():%G-W%V}"
+        assert said["files"] == ["week.html", "week.xlsx"]
+        assert said["headline"] in Path("week.html").read_text(encoding="utf-8")
+        assert len(pd.read_excel("week.xlsx", sheet_name=None)) > 3
+
+        named = run("report", "--week", day)
+        assert named.stdout.splitlines()[0] == f"report-{said['week']}.html"
+        assert Path(f"report-{said['week']}.html").exists()
+
+    def test_a_store_without_snapshots_is_told(self, served: wx.Sandbox, tmp_path: Path):
+        result = run("report", "--store", "none", "--out", "week.html")
+        assert result.exit_code == 1
+        assert result.stderr.startswith("SnapshotError: ")
+        assert not Path("week.html").exists()
+        assert run("report", "--out", "week.pdf").stderr.startswith("ValidationError: week.pdf: name a file")
+        assert run("report", "--lang", "fr").exit_code == 2
+
+
 class TestDoctor:
     def test_all_is_well_with_the_brand_that_is_served(self, served: wx.Sandbox):
         result = run("doctor", "--json")

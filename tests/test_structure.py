@@ -30,6 +30,7 @@ ALLOWED = {
     "progress": set(),
     "exports": {"errors", "entities", "metrics", "exports"},
     "plots": {"metrics", "fonts", "drawing", "words", "plots"},
+    "report": {"errors", "entities", "metrics", "snapshots", "exports", "plots", "words", "report"},
     "words": {"errors"},
     "drawing": {"errors", "metrics", "fonts", "words"},
 }

@@ -45,6 +45,8 @@ from .plots.redemption import plot_redemption_curve as plot_redemption_curve
 from .plots.sends import plot_daily_sends as plot_daily_sends
 from .plots.states import plot_state_breakdown as plot_state_breakdown
 from .plots.states import plot_state_history as plot_state_history
+from .report.weekly import WeeklyReport as WeeklyReport
+from .report.weekly import weekly_report as weekly_report
 from .samples import load_sample as load_sample
 from .sandbox import Sandbox as Sandbox
 from .snapshots import SnapshotStore as SnapshotStore

@@ -364,15 +364,10 @@ class Api:
         *,
         query: Mapping[str, str | int | None] | None = None,
         body: Mapping[str, Any] | None = None,
-        doubt: Doubt = Doubt.NONE,
     ) -> Json:
-        """Ask an endpoint by its name: what all methods here do.
-
-        With ``doubt`` an earlier attempt at this write may have succeeded, so that a refusal is believed only after
-        looking.
-        """
+        """Ask an endpoint by its name: what all methods here do."""
         question = self.question(name, path, query=query, body=body)
-        return self._loop.run(self._exchange.answer, question, doubt).document
+        return self._loop.run(self._exchange.answer, question).document
 
     def question(
         self,
@@ -390,6 +385,7 @@ class Api:
     ) -> Future[None]:
         """Ask questions together, and give a future that ends when all are answered.
 
+        With ``Doubt`` an earlier attempt at a write may have succeeded, so that a refusal is believed only after looking.
         ``done`` is told what came of each, by its place in ``asked``; it is called in the loop's thread.
         """
         return self._loop.start(lambda _: self._ask_all(asked, done), (None,))[0]

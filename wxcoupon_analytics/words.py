@@ -76,6 +76,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "product_coupon_id": "product coupon",
         "send_channel": "channel",
         "fetched_day": "day",
+        "cohort": "week of receipt",
     },
     "zh": {
         "budget_title": "各批次预算发放进度",
@@ -142,6 +143,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "product_coupon_id": "商品券",
         "send_channel": "发放渠道",
         "fetched_day": "日期",
+        "cohort": "领取周",
         "CONFIRMING": "待确认",
         "PENDING": "待生效",
         "EFFECTIVE": "已生效",

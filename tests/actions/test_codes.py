@@ -146,7 +146,7 @@ def test_a_refusal_about_the_stock_ends_the_run_and_may_pass(brand: Brand):
     box.faults("status", times=None, code=404, signed=True, method="POST")
     result = client.actions.upload_coupon_codes(**ids, codes=codes(6000))
     assert set(result["status"]) == {"failed", "blocked"}
-    assert result["message"].str.contains("the stock takes no codes: 404 NOT_FOUND").all()
+    assert result["message"].str.contains("no batch would be taken now: 404 NOT_FOUND").all()
     assert uploads_asked(box) < 30
     box.faults(None)
     assert set(client.actions.upload_coupon_codes(**ids, codes=codes(6000))["status"]) == {"uploaded"}

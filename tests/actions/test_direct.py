@@ -125,9 +125,11 @@ def test_a_refused_send_may_be_mended_and_tried_again(small):
     [
         ({"openid": ""}, "openid must be a non-empty text"),
         ({"openid": 7}, "openid must be a non-empty text, not 7"),
+        ({"openid": ["oh-394z"]}, "openid must be a non-empty text, not list"),
         ({"campaign": " "}, "campaign must be"),
         ({"copy": 0}, "copy must be a whole number from 1"),
         ({"copy": True}, "copy must be a whole number from 1"),
+        ({"send_request_no": ""}, "send_request_no"),
         ({"send_request_no": "short"}, "send_request_no: needs at least 6 characters"),
         ({"send_request_no": "with space"}, "send_request_no: may consist of 0-9A-Za-z_- only"),
         ({"coupon_code": "x" * 41}, "coupon_code: may have at most 40"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -95,8 +97,21 @@ class TestMerge:
         once = merge(store, 2, coupon("A", "USED"), asked=["o1"], complete=False)
         again = merge(store, 2, coupon("A", "USED"), asked=["o1"], complete=False)
         assert (once.path, once.changed, once.vanished) == (again.path, again.changed, again.vanished)
+        assert once.path is not None
         assert len(store.history("user_coupons")) == 4
         assert store.fetches()["parts"].tolist() == [1, 1]
+
+    def test_the_file_it_names_is_there_when_the_parts_were_put_together(self, store):
+        for n in range(3):
+            merged = merge(store, 1, coupon(f"{n}", who=f"o{n}"), asked=[f"o{n}"], complete=n == 2)
+        assert Path(merged.path).exists()
+        assert len(list((store.root / "user_coupons").rglob("*.parquet"))) == 1
+
+    def test_the_last_part_of_a_fetch_may_be_empty(self, store):
+        merge(store, 1, coupon("A"), asked=["o1"], complete=False)
+        last = merge(store, 1, asked=[], complete=True)
+        assert (last.path, last.rows) == (None, 0)
+        assert store.fetches()["complete"].tolist() == [True]
 
     def test_a_part_in_which_nothing_changed_is_known_again_too(self, store):
         merge(store, 1, coupon("A"), asked=["o1"])

@@ -147,7 +147,7 @@ def _batch(path: dict[str, str], codes: Sequence[str]) -> Intent:
 
 def _concerns_the_stock(_: Intent, error: ApiError) -> str | None:
     """Say why the other batches would be refused too: all but a wrong parameter is about the stock or the caller."""
-    return None if error.code == "PARAM_ERROR" else f"the stock takes no codes: {error}"
+    return None if error.code == "PARAM_ERROR" else f"no batch would be taken now: {error}"
 
 
 def _result(batches: Sequence[Intent], outcomes: Sequence[Outcome]) -> pd.DataFrame:

@@ -101,7 +101,7 @@ class CouponActions(Once):
             problems += not_texts(member_card_id=member_card_id)
         refuse(problems)
         terms = Terms(campaign, product_coupon_id, stock_id, appid, attach, member_card_id, copy)
-        number = send_request_no or terms.number(openid)
+        number = terms.number(openid) if send_request_no is None else send_request_no
         intent = terms.send(openid, number, coupon_code)
 
         def check() -> dict[str, Any] | None:

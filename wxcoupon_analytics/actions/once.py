@@ -30,7 +30,9 @@ class Once:
 def not_texts(**values: object) -> list[str]:
     """Name the arguments that are no non-empty text."""
     return [
-        f"{name} must be a non-empty text, not {value!r}"
+        # What is neither is not shown: an openid may be in it.
+        f"{name} must be a non-empty text, not "
+        + (repr(value) if value is None or isinstance(value, str | float | int) else type(value).__name__)
         for name, value in values.items()
         if not isinstance(value, str) or not value.strip()
     ]

@@ -32,7 +32,8 @@ _APPID_NOT_BOUND = 268578704
 
 # An attempt that was cut off may still be worked on behind a gateway for so long.
 STILL_RUNNING = timedelta(minutes=10)
-IN_FLIGHT = 96
+# Some wait to be recorded at any moment: more than bare calls would need to keep the API busy.
+IN_FLIGHT = 128
 # A commit for so many, or for fewer after so long.
 _GROUP = 24
 _GROUP_SECONDS = 0.1

@@ -17,13 +17,13 @@ import pyarrow as pa
 from wxcoupon_analytics.entities.doubles import once_each
 from wxcoupon_analytics.entities.flatten import flatten_pages, to_frame
 from wxcoupon_analytics.entities.schemas import FLAG, NUMBER, TEXT, TIME, frame_of
-from wxcoupon_analytics.errors import ValidationError, WxCouponError
+from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.fetch.asked import Asked, distinct
 from wxcoupon_analytics.fetch.into_frame import pages_of
 from wxcoupon_analytics.fetch.into_store import IntoStore, Request
 from wxcoupon_analytics.fetch.known import can_change, learn, must_hold_openids
 from wxcoupon_analytics.fetch.line import Line
-from wxcoupon_analytics.fetch.outcome import Fetched, failures_frame
+from wxcoupon_analytics.fetch.outcome import Failures, Fetched, failures_frame
 from wxcoupon_analytics.loop import BackgroundLoop
 from wxcoupon_analytics.wire.endpoints import MAX_PAGE_SIZE
 from wxcoupon_analytics.wire.exchange import Exchange
@@ -358,7 +358,7 @@ class Fetch:
         ----------
         store : SnapshotStore
         product_coupon_ids : iterable of str, optional
-            None: those the store knows of.
+            None: those of this brand that the store knows of.
         openids : iterable of str, optional
             None: everyone the store ever heard of, coupon or not: who was asked before, who stands in an event saved in
             it, and whom this client's journal has a send to; each under the appid they were met with.
@@ -389,7 +389,9 @@ class Fetch:
         if openids is None:
             must_hold_openids(store)
         if product_coupon_ids is None:
-            product_coupon_ids = store.load("product_coupons", columns=["product_coupon_id"])["product_coupon_id"]
+            known = store.load("product_coupons", columns=["brand_id", "product_coupon_id"])
+            others = known["brand_id"] != self._line.exchange.credentials.brand_id
+            product_coupon_ids = known.loc[~others.fillna(False), "product_coupon_id"]
         ids = distinct("product_coupon_ids", product_coupon_ids)
         if not ids:
             raise ValidationError("the store knows of no product coupons yet: pass product_coupon_ids the first time")
@@ -432,7 +434,7 @@ class Fetch:
         users = distinct("openids", openids)
         query: dict[str, str | int | None] = {"appid": appid, **filters, "page_size": MAX_PAGE_SIZE}
         questions = [self._ask("list_user_coupons", {"openid": user}, query) for user in users]
-        failures: dict[str, WxCouponError] | None = {} if on_error == "collect" else None
+        failures = Failures() if on_error == "collect" else None
         pages = pages_of(
             self._line, questions, what="users", show_progress=show_progress, appid=appid, failures=failures
         )

@@ -23,12 +23,12 @@ _DIGEST_BYTES = 16
 def checked(name: str, values: Iterable[str]) -> Iterator[str]:
     """Give each id as it comes, refusing what would be asked wrongly."""
     if isinstance(values, str | bytes):
-        raise ValidationError(f"{name} must be a list or a column of texts, not one text: write [{values!r}]")
+        raise ValidationError(f"{name} must be a list or a column of texts, not one text: write [{name.rstrip('s')}]")
     for value in values:
         if not isinstance(value, str) or not value.strip():
-            shown = (
-                "an empty value" if isinstance(value, str) or pd.isna(value) else f"{value!r} ({type(value).__name__})"
-            )
+            empty = isinstance(value, str) or (pd.api.types.is_scalar(value) and pd.isna(value))
+            # Not the value itself: an openid may be in it.
+            shown = "an empty value" if empty else f"a value of type {type(value).__name__}"
             raise ValidationError(
                 f"{name} has {shown}; every one must be a non-empty text (ids read as numbers lose digits)"
             )
@@ -89,6 +89,11 @@ class Asked:
         if self._only is None:
             return iter(self._openids)
         return (openid for openid in self._openids if self._stored_as(openid) in self._only)
+
+    def known_as(self, stored: Container[str]) -> dict[str, str]:
+        """Give, by their stored forms, the openids that have one of these; whether they are asked or not."""
+        forms = ((self._stored_as(openid), openid) for openid in self._openids)
+        return {form: openid for form, openid in forms if form in stored}
 
     def close(self) -> None:
         """Forget what was kept aside."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from wxcoupon_analytics.entities.flatten import Page
 from wxcoupon_analytics.errors import WxCouponError
 from wxcoupon_analytics.fetch.line import Line
-from wxcoupon_analytics.fetch.outcome import is_about_one
+from wxcoupon_analytics.fetch.outcome import Failures
 from wxcoupon_analytics.loop import map_bounded
 from wxcoupon_analytics.progress import bar
 from wxcoupon_analytics.wire.exchange import IN_FLIGHT
@@ -21,7 +21,7 @@ def pages_of(
     what: str,
     show_progress: bool | None,
     appid: str | None = None,
-    failures: dict[str, WxCouponError] | None = None,
+    failures: Failures | None = None,
 ) -> list[Page]:
     """Ask all questions, all pages of each, in their order; every page knows what it answers.
 
@@ -35,10 +35,12 @@ def pages_of(
         try:
             answers = await exchange.pages(question) if question.endpoint.items else [await exchange.answer(question)]
         except WxCouponError as error:
-            if failures is None or openid is None or not is_about_one(error):
+            if failures is None or openid is None:
                 raise
-            failures[openid] = error
+            failures.note(openid, error)
             return []
+        if failures is not None and openid is not None:
+            failures.note(openid, None)
         return [Page(a.content, line.fetched_at(a), brand_id, openid, appid) for a in answers]
 
     async def every() -> list[list[Page]]:

@@ -22,17 +22,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from wxcoupon_analytics.entities.doubles import once_each
 from wxcoupon_analytics.entities.flatten import Page, flatten_pages, to_frame
-from wxcoupon_analytics.errors import (
-    ApiError,
-    NotFoundError,
-    RateLimitError,
-    ServerError,
-    TransportError,
-    WxCouponError,
-)
+from wxcoupon_analytics.errors import ApiError, NotFoundError
 from wxcoupon_analytics.fetch.asked import Asked
 from wxcoupon_analytics.fetch.line import Line
-from wxcoupon_analytics.fetch.outcome import Fetched, failures_frame, is_about_one
+from wxcoupon_analytics.fetch.outcome import Failures, Fetched, failures_frame
 from wxcoupon_analytics.fetch.spool import FOUND_AGAIN, Lost, Spool, Tally, sweep
 from wxcoupon_analytics.progress import bar
 from wxcoupon_analytics.wire.endpoints import MAX_PAGE_SIZE
@@ -48,11 +41,8 @@ log = logging.getLogger(__name__)
 # A part is stored when it holds so many coupons, or the answers of so many users: some 100 MB on the way through.
 PART_COUPONS: Final = 50_000
 PART_USERS: Final = 50_000
-# So many silences or failures of the platform in a row are no longer about the users who were asked for.
-OUTAGE: Final = 200
 # What nobody took up again for so long is not kept on disk.
 _KEPT_FOR: Final = timedelta(days=30)
-_OF_THE_PLATFORM = (TransportError, ServerError, RateLimitError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +78,7 @@ class IntoStore:
         self._brand_id = line.exchange.credentials.brand_id
         self._openids: dict[str, str] = {}  # of the users in the spool, where the store keeps pseudonyms
         self._under_way: set[str] = set()
-        self._failures: dict[str, WxCouponError] = {}
-        self._failing = 0
+        self._failures = Failures()
         self._path: str | None = None
 
     def run(self, asked: Asked, *, show_progress: bool | None) -> Fetched:
@@ -140,9 +129,7 @@ class IntoStore:
     def _take_up(self, asked: Asked, spool: Spool) -> None:
         """Store the parts that a killed run had closed."""
         if self._store.pseudonymous and (waiting := spool.waiting()):
-            for openid in asked:
-                if (who := self._store.pseudonym(openid)) in waiting:
-                    self._openids[who] = openid
+            self._openids |= asked.known_as(waiting)
         for part in spool.closed_parts():
             self._merge(spool, part, complete=False)
 
@@ -225,12 +212,9 @@ class IntoStore:
 
     def _note(self, openid: str, error: BaseException | None) -> None:
         """Count a failure that is one user's; raise any other."""
-        self._failing = self._failing + 1 if isinstance(error, _OF_THE_PLATFORM) else 0
-        if error is None:
-            return
-        if self._request.on_error == "raise" or not is_about_one(error) or self._failing >= OUTAGE:
+        if error is not None and self._request.on_error == "raise":
             raise error
-        self._failures[openid] = error
+        self._failures.note(openid, error)
 
     # storing ---------------------------------------------------------------------------------------------------------
 
@@ -277,9 +261,7 @@ class IntoStore:
         losers = spool.lost_by()
         if not losers:
             return
-        for openid in asked:
-            if (who := self._store.pseudonym(openid)) in losers:
-                self._openids[who] = openid
+        self._openids |= asked.known_as(losers)
 
         async def look(lost: tuple[str, Lost]) -> None:
             await self._look_for(*lost, spool)

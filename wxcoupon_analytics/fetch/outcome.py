@@ -11,8 +11,18 @@ import pandas as pd
 import pyarrow as pa
 
 from wxcoupon_analytics.entities.schemas import NUMBER, TEXT, frame_of
-from wxcoupon_analytics.errors import ApiError, AuthenticationError, TransportError, WxCouponError
+from wxcoupon_analytics.errors import (
+    ApiError,
+    AuthenticationError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+    WxCouponError,
+)
 
+# So many silences or failures of the platform in a row are no longer about the users who were asked for.
+OUTAGE: Final = 200
+_OF_THE_PLATFORM = (TransportError, ServerError, RateLimitError)
 _FAILURES: Final = pa.schema(
     [
         ("openid", TEXT),
@@ -26,7 +36,24 @@ _FAILURES: Final = pa.schema(
 )
 
 
-def is_about_one(error: BaseException | None) -> TypeGuard[WxCouponError]:
+class Failures(dict[str, WxCouponError]):
+    """What a tolerant fetch passes over: by openid, why its question failed for good."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._in_a_row = 0
+
+    def note(self, openid: str, error: BaseException | None) -> None:
+        """Take what came of a user's question; raise a failure that is not this one user's."""
+        self._in_a_row = self._in_a_row + 1 if isinstance(error, _OF_THE_PLATFORM) else 0
+        if error is None:
+            return
+        if not _is_about_one(error) or self._in_a_row >= OUTAGE:
+            raise error
+        self[openid] = error
+
+
+def _is_about_one(error: BaseException | None) -> TypeGuard[WxCouponError]:
     """Whether a failure, after the wire's own repeats, may be about the one user who was asked for.
 
     That an answer is not authentic, or our signature not accepted, is about every question there is.

@@ -19,7 +19,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -184,9 +184,9 @@ class Spool:
                 db.execute("UPDATE pages SET part = ? WHERE who = ? AND part IS NULL", (part, who))
                 db.execute("INSERT INTO done VALUES (?)", (who,))
                 (coupons,) = db.execute("SELECT sum(coupons) FROM pages WHERE who = ?", (who,)).fetchone()
-        if next_token is None:
-            self.users, self.open_users = self.users + 1, self.open_users + 1
-            self.open_coupons += coupons
+                # Within the lock: the part may be closed at any moment, by another thread.
+                self.users, self.open_users = self.users + 1, self.open_users + 1
+                self.open_coupons += coupons
 
     def coupons_of(self, who: str) -> int:
         """Count the coupons in a user's pages so far."""
@@ -394,9 +394,9 @@ def sweep(folder: Path, kept_for: dt.timedelta) -> None:
     """Delete what fetches that nobody took up again have left below a folder."""
     oldest = time.time() - kept_for.total_seconds()
     for owner in folder.glob(f"*/{_OWNER}"):
-        written = max((file.stat().st_mtime for file in owner.parent.glob("*")), default=0.0)
-        if written < oldest:
-            shutil.rmtree(owner.parent, ignore_errors=True)
+        with suppress(FileNotFoundError):  # a fetch that ends meanwhile takes its files away itself
+            if max((file.stat().st_mtime for file in owner.parent.glob("*")), default=0.0) < oldest:
+                shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def _row(who: str, content: bytes, fetched_at: dt.datetime, coupons: int, next_token: str | None) -> tuple[Any, ...]:

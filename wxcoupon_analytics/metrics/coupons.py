@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -34,8 +35,19 @@ def made_lazy(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], columns: Sequence[st
     """Leave a lazy frame to its engine, and let DuckDB read one that is in memory."""
     if isinstance(frame, nw.LazyFrame):
         return frame.select(*columns)
-    lazy: nw.LazyFrame[Any] = nw.from_native(duckdb.connect().from_arrow(collect(frame, columns).to_arrow()))
+    lazy: nw.LazyFrame[Any] = nw.from_native(_connection().from_arrow(collect(frame, columns).to_arrow()))
     return lazy
+
+
+_own = threading.local()
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    """Give this thread's connection. DuckDB 1 closes one that nobody holds, although relations of it live."""
+    if not hasattr(_own, "connection"):
+        _own.connection = duckdb.connect()
+    connection: duckdb.DuckDBPyConnection = _own.connection
+    return connection
 
 
 def groups_of(by: str | Sequence[str] | None, added: Iterable[str]) -> list[str]:

@@ -89,7 +89,7 @@ _STOCK: Final = ("stock_id", "name", "remark")
 def _than_before(change: float | None, text: Text) -> str:
     if change is None:
         return ""
-    return text["same_as_before"] if round(change, 3) == 0 else text["than_before"].format(f"{change:+.1%}")
+    return text["same_as_before"] if round(change, 3) == 0 else text["than_before"].format(f"{change:+.1%}".replace("-", "\N{MINUS SIGN}"))
 
 
 def _each(rows: Sequence[Any], say: Callable[[Any], str], section: str, text: Text) -> Iterator[str]:
@@ -147,10 +147,14 @@ def _about_snapshots(found: Readings, tables: Tables, text: Text, lang: str) -> 
         yield text["know_gaps"].format(days=", ".join(f"{day:%m-%d}" for day in missing))
     if found.is_over and taken.max() < pd.Timestamp(found.week.end):
         yield text["know_not_closed"]
-    partial = [
-        f"{named_value('entity', entity, lang)} {day:%m-%d}"
-        for entity, day, whole in rows_of(tables["completeness"], "entity", "day", "is_complete")
-        if whole is False
-    ]
-    if partial:
+    if partial := list(_cut_short(found, lang)):
         yield text["know_incomplete"].format(which=", ".join(partial))
+
+
+def _cut_short(found: Readings, lang: str) -> Iterator[str]:
+    """Name the days of the week on which no snapshot of an entity is whole."""
+    of_week = found.snapshots[found.snapshots["taken_at"] >= found.week.start]
+    days = of_week.assign(day=of_week["taken_at"].dt.date).groupby(["entity", "day"], sort=True)["complete"].any()
+    for (entity, day), whole in days.items():
+        if not whole:
+            yield f"{named_value('entity', entity, lang)} {day:%m-%d}"

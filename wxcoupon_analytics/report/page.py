@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -21,7 +21,7 @@ from wxcoupon_analytics.report.wording import DEFINITIONS, Text, column_heads, n
 if TYPE_CHECKING:
     from wxcoupon_analytics.report.weekly import WeeklyReport
 
-ROWS: Final = 20  # of a table, before the rest is left to the workbook
+ROWS: Final = 12  # of a table, before the rest is left to the workbook
 _STOCK: Final = ("stock_id", "name", "remark")
 
 
@@ -154,7 +154,7 @@ SECTIONS: Final = (
         "data",
         {
             "freshness": ("entity", "snapshots", "first_taken_at", "last_taken_at", "age", "is_stale"),
-            "completeness": ("entity", "day", "snapshots", "last_taken_at", "is_complete"),
+            "completeness": ("day", "product_coupons", "stocks", "user_coupons", "is_complete"),
         },
     ),
 )
@@ -163,8 +163,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "change_points": "share",
     **{f"used_share_{days}d": "share" for days in (1, 3, 7, 14, 28)},
 }
-_WORDS: Final = ("text", "id", "nested", "flag")  # stand on the left
-_ROWS_OF: Final = {"completeness": 24}
+_LEFT: Final = ("text", "id", "nested", "flag", "day", "time", "clock")  # the rest stands on the right, digit under digit
+_FEW: Final = 100  # coupons or days of which a percentage would say too much
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class Cell:
 def html_of(report: WeeklyReport) -> str:
     """Write a report as a page that stands alone."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("wxcoupon_analytics.report", ""),
+        loader=jinja2.PackageLoader("wxcoupon_analytics.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -192,36 +192,37 @@ def html_of(report: WeeklyReport) -> str:
         heads=column_heads(report.lang),
         sections=[section for section in SECTIONS if report.has_coupons or not section.of_coupons],
         cards=_cards(report),
-        cells=lambda name, columns: _cells(report.tables[name], columns, report.lang)[: _ROWS_OF.get(name, ROWS)],
-        cut=lambda name: max(len(report.tables[name]) - _ROWS_OF.get(name, ROWS), 0),
+        cells=lambda name, columns: _cells(report.tables[name], columns, report.lang)[:ROWS],
+        cut=lambda name: max(len(report.tables[name]) - ROWS, 0),
         chart=lambda name: Markup(svg_text(report.figures[name], name=f"chart-{name}")),  # noqa: S704 (ours, and escaped)
         definitions=DEFINITIONS,
     )
     return page
 
 
-def _cards(report: WeeklyReport) -> list[dict[str, str]]:
-    """Show counts, then shares, each with the week before's and the change."""
-    text, cards = text_of(report.lang), []
-    counts = ("value", "previous_value", "change_share")
-    shares = ("rate", "previous_rate", "change_points")
-    for table, columns in (("headlines", counts), ("rates", shares)):
+def _cards(report: WeeklyReport) -> Iterator[dict[str, str]]:
+    """Show counts, then shares, each with the week before's and the change; of a few, how many more or fewer."""
+    text = text_of(report.lang)
+    for table, columns in (
+        ("headlines", ("value", "previous_value", "change", "change_share")),
+        ("rates", ("rate", "previous_rate", "change_points", "change_points")),
+    ):
         frame = report.tables[table]
-        for number, (measure, value, before, change) in enumerate(
-            _cells(frame, ("measure", *columns), report.lang)
-        ):
-            at_least = table == "headlines" and bool(frame["is_at_least"].iloc[number])
-            cards.append(
-                {
-                    "measure": frame["measure"].iloc[number],
-                    "label": measure.text,
-                    "value": ("≥ " if at_least else "") + value.text,
-                    "raw": value.value,
-                    "before": text["previous"].format(before.text) if before.value else "",
-                    "change": change.text if change.value else "",
-                }
-            )
-    return cards
+        shown = _cells(frame, ("measure", *columns), report.lang)
+        for (measure, value, before, difference, share), row in zip(shown, frame.to_dict("records"), strict=True):
+            change = difference if table == "headlines" and _is_few(row) else share
+            yield {
+                "measure": measure.value,
+                "label": measure.text,
+                "value": ("≥ " if row.get("is_at_least", False) else "") + value.text,
+                "raw": value.value,
+                "before": text["previous"].format(before.text) if before.value else "",
+                "change": change.text if change.value else "",
+            }
+
+
+def _is_few(row: Mapping[Any, Any]) -> bool:
+    return not pd.isna(row["previous_value"]) and row["previous_value"] < _FEW
 
 
 def _cells(frame: pd.DataFrame, columns: Sequence[str], lang: str) -> list[list[Cell]]:
@@ -242,21 +243,23 @@ def _cell(row: Mapping[str, Any], column: str, kinds: Mapping[str, Kind], text: 
     if value is None and column == "sends" and row["sends_at_least"] is not None:
         return Cell(f"≥ {row['sends_at_least']:,}", "", True)
     if value is None:
-        return Cell("—", "", kind not in _WORDS)
+        return Cell("—", "", kind not in _LEFT)
     if kind in ("text", "id"):
         return Cell(named_value(column, value, lang), value, False)
-    return Cell(_written(value, kind, column, text), _raw(value), kind not in _WORDS)
+    return Cell(_written(value, kind, column, text), _raw(value), kind not in _LEFT)
 
 
 def _written(value: Any, kind: Kind, column: str, text: Text) -> str:
     if column == "change_points":
-        return text["points"].format(100 * value)
+        return text["points"].format(100 * value).replace("-", "\N{MINUS SIGN}")
     if kind == "duration":
         return age_text(value, text)
     if kind == "flag":
         return text["yes" if value else "no"]
+    if column == "sending_ends":
+        return _FORMATS["day"](value, "")
     sign = "+" if column.startswith("change") else ""
-    return _FORMATS[kind](value, sign)
+    return _FORMATS[kind](value, sign).replace("-", "\N{MINUS SIGN}" if sign else "-")
 
 
 _FORMATS: Final[Mapping[Kind, Callable[[Any, str], str]]] = {
@@ -265,7 +268,7 @@ _FORMATS: Final[Mapping[Kind, Callable[[Any, str], str]]] = {
     "share": lambda value, sign: f"{value:{sign}.1%}",
     "yuan": lambda value, sign: f"¥{value:,.2f}",
     "time": lambda value, sign: f"{value:%Y-%m-%d %H:%M}",
-    "day": lambda value, sign: f"{value:%m-%d}",
+    "day": lambda value, sign: f"{value:%Y-%m-%d}",
     "nested": lambda value, sign: str(value),
 }
 

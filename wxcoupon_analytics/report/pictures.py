@@ -22,24 +22,27 @@ from wxcoupon_analytics.words import Lang
 
 _TOP: Final = 12
 _DAYS: Final = 28
+_STOCK: Final = ["product_coupon_id", "stock_id"]
 
 
 def pictures_of(found: Readings, tables: Tables, lang: Lang) -> dict[str, Figure]:
     """Draw every chart that has something to show."""
     stocks, names, history = found.stocks, found.product_coupons, found.stock_history
+    # The plot would forecast every stock anew to find these.
+    soonest = history.merge(tables["forecast"][_STOCK].head(_TOP))
     bars = min(len(tables["sends"]), _TOP)
     shown = min(len(tables["limits"]), _TOP)
     draw: dict[str, tuple[float, Callable[[Axes], Axes]]] = {
         "forecast": (
             2.4 + 0.62 * bars,
             lambda ax: plot_daily_sends(
-                history, names, now=found.closing, last_days=_DAYS, ax=ax, lang=lang, top=_TOP
+                soonest, names, now=found.closing, last_days=_DAYS, ax=ax, lang=lang, top=_TOP
             ),
         ),
         "sends": (2.1 + 0.34 * bars, lambda ax: plot_budget_use(stocks, names, ax=ax, lang=lang, top=_TOP)),
     }
     if shown:
-        limited = history.merge(tables["limits"][["product_coupon_id", "stock_id"]])
+        limited = history.merge(tables["limits"][_STOCK].head(_TOP))
         draw["limits"] = (
             2.1 + 0.34 * shown,
             lambda ax: plot_quota_days(limited, names, last_days=14, ax=ax, lang=lang, top=_TOP),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 
 import narwhals as nw
@@ -222,18 +222,18 @@ def _redemption(known: pd.DataFrame, rates: pd.DataFrame, names: pd.DataFrame) -
 
 
 def _completeness(found: Readings) -> pd.DataFrame:
-    """Say of every day of the week, and of the day after, which snapshots there are."""
+    """Count the snapshots of every day of the week, and of the day after, which tells how it ended."""
     days = [*found.week.days, found.week.days[-1] + timedelta(days=1)]
-    taken: dict[tuple[str, date], list[tuple[datetime, bool]]] = {}
+    taken: dict[tuple[str, date], list[bool]] = {}
     for entity, at, complete in rows_of(found.snapshots, "entity", "taken_at", "complete"):
-        taken.setdefault((entity, at.date()), []).append((at, complete))
+        taken.setdefault((entity, at.date()), []).append(complete)
     rows = []
-    for entity in ENTITIES:
-        for day in (day for day in days if day <= found.now.date()):
-            those = taken.get((entity, day), [])
-            whole = any(complete for _, complete in those) if those else None
-            rows.append((entity, day, len(those), max((at for at, _ in those), default=None), whole))
-    return frame(rows, entity="text", day="day", snapshots="count", last_taken_at="time", is_complete="flag")
+    for day in (day for day in days if day <= found.now.date()):
+        of_day = [taken.get((entity, day), []) for entity in ENTITIES]
+        # Another snapshot on the same day makes good for one that was cut short.
+        whole = all(any(those) for those in of_day if those) if any(of_day) else None
+        rows.append((day, *map(len, of_day), whole))
+    return frame(rows, day="day", **dict.fromkeys(ENTITIES, "count"), is_complete="flag")
 
 
 def _freshness(found: Readings) -> pd.DataFrame:

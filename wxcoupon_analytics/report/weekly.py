@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +48,6 @@ class WeeklyReport:
         What needs somebody, the most urgent first; and what of the data is missing, with what that does to the numbers.
     tables : dict of DataFrame
         By name; the columns are the metrics' own, see Notes of :func:`weekly_report`.
-    figures : dict of Figure
-        The charts, by the name of their section.
     """
 
     week: str
@@ -58,12 +58,23 @@ class WeeklyReport:
     actions: list[str]
     notes: list[str]
     tables: dict[str, pd.DataFrame]
-    figures: dict[str, Figure]
+    _draw: Callable[[], dict[str, Figure]]
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """The charts, by the name of their section; drawn when first asked for."""
+        return self._draw()
 
     @property
     def days(self) -> Week:
         """The week, with its days."""
         return week_asked_for(self.week, self.made_at)
+
+    @property
+    def as_of(self) -> datetime:
+        """When the last snapshot was taken that it rests on."""
+        latest: datetime = self.tables["freshness"]["last_taken_at"].max()
+        return latest
 
     @property
     def is_over(self) -> bool:
@@ -93,7 +104,7 @@ class WeeklyReport:
         return Path(path)
 
     def to_excel(self, path: str | os.PathLike[str]) -> Path:
-        """Write the tables as an Excel workbook, a sheet each; cells and errors are those of :func:`wx.to_excel`."""
+        """Write the tables as an Excel workbook, a sheet each; cells and errors are those of ``wx.to_excel``."""
         return workbook_of(self, path)
 
     def _repr_html_(self) -> str:
@@ -175,5 +186,5 @@ def weekly_report(
         actions=actions(found, tables, lang),
         notes=notes(found, tables, lang),
         tables=tables,
-        figures=pictures_of(found, tables, lang),
+        _draw=partial(pictures_of, found, tables, lang),
     )

@@ -29,21 +29,33 @@ from wxcoupon_analytics.snapshots.roots import Root
 from wxcoupon_analytics.snapshots.rows import Rows
 
 _ROW_GROUP: Final = 1 << 17
+_SMALL: Final = 16 << 20  # bytes: more than that is rewritten once, at the end of its month
 
 
-def compact(root: Root, folder: str, schema: Entity, footers: dict[str, Footer], *, loose: int | None = None) -> None:
-    """Put the snapshots of every month before the last into one file a month.
+def compact(
+    root: Root,
+    folder: str,
+    schema: Entity,
+    footers: dict[str, Footer],
+    *,
+    this_month: str | None = None,
+    loose: int | None = None,
+) -> None:
+    """Put the snapshots of every month before the last, or before ``this_month``, into one file a month.
 
-    With ``loose``, those of the last month too, as often as there are more than so many files of a single one.
+    With ``loose``, those of the last month too, as often as there are more than so many small files of a single one.
     """
     contents = Contents(root, folder, footers)
-    months = list(contents.months)
-    for month in months[:-1]:
-        if len(contents.months[month]) > 1:
-            put_together(root, folder, schema, contents, month, contents.months[month])
-    single = [name for name in contents.months[months[-1]] if name.kind == "snapshot"] if months else []
-    if loose is not None and len(single) > loose:
-        put_together(root, folder, schema, contents, months[-1], single)
+    for month, names in contents.months.items():
+        if month < (this_month or max(contents.months)):
+            if len(names) > 1:
+                put_together(root, folder, schema, contents, month, names)
+            continue
+        single = [name for name in names if name.kind == "snapshot"]
+        if loose is not None and len(single) > loose:
+            small = [name for name in single if root.size(name.path) <= _SMALL]
+            if len(small) > loose:
+                put_together(root, folder, schema, contents, month, small)
 
 
 def put_together(

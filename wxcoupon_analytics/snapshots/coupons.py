@@ -18,24 +18,27 @@ import pyarrow.compute as pc
 from wxcoupon_analytics.entities.doubles import once_each
 from wxcoupon_analytics.entities.schemas import TEXT, TIME, TIMEZONE
 from wxcoupon_analytics.snapshots.compaction import compact
+from wxcoupon_analytics.snapshots.contents import Contents
 from wxcoupon_analytics.snapshots.current import COUPONS, NARROW, Current, content
 from wxcoupon_analytics.snapshots.engines import count, spilling, table
 from wxcoupon_analytics.snapshots.files import SCHEMA_VERSION, Footer, metadata, stored_schema, write
 from wxcoupon_analytics.snapshots.instants import BEIJING, month_of
 from wxcoupon_analytics.snapshots.latest import quoted
 from wxcoupon_analytics.snapshots.manifests import ALONE, ASKED, PAIRED, Part, part_id, write_manifest
-from wxcoupon_analytics.snapshots.names import new_order
+from wxcoupon_analytics.snapshots.names import new_order, parse
 from wxcoupon_analytics.snapshots.pseudonyms import Pseudonyms
 from wxcoupon_analytics.snapshots.registry import USERS, Registry
 from wxcoupon_analytics.snapshots.roots import Root
 from wxcoupon_analytics.snapshots.rows import Rows
 
 LOST: Final = ("brand_id", "stock_id", "product_coupon_id", "coupon_code", "openid")
-# When the parts that the generation lacks are folded into it before the fetch is over: a quarter of its rows, or so many.
+# When the parts that the generation lacks are folded into it before the fetch is over: when they have a quarter of its
+# rows, or are so many that opening them costs every merge more than the fold will.
 _SHARE: Final = 4
 _AT_LEAST: Final = 50_000
-_PARTS: Final = 200
-_LOOSE: Final = 32  # files of a single part in the last month
+_PARTS: Final = 16
+_ROWS_A_PART: Final = 50_000
+LOOSE: Final = 32  # files of a single part in the last month
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,24 +147,36 @@ class Coupons:
         lost = _as_asked(vanished, real)
         return Merged(path, len(answer), **counts, vanished=lost, stored_as=path or manifest)
 
-    def tidy(self, *, last: bool) -> None:
-        """Keep readings fast: fold what the current state lacks, and keep the files few.
+    def tidy(self, *, last: bool, loose: int = LOOSE) -> None:
+        """Keep readings fast: fold what the current state lacks, and keep the files few, ``loose`` of a single part.
 
         While a fetch goes on that happens only when there is enough to be worth it.
         """
         self.fold(when_large=not last)
         if last:
-            for folder, schema in ((PAIRED, ASKED), (ALONE, ASKED), (COUPONS.name, COUPONS)):
-                compact(self._root, folder, schema, self._footers, loose=_LOOSE)
+            folders = {COUPONS.name: COUPONS, PAIRED: ASKED, ALONE: ASKED}
+            months = [month for folder in folders for month in Contents(self._root, folder, self._footers).months]
+            for folder, schema in folders.items():
+                compact(self._root, folder, schema, self._footers, this_month=max(months, default=None), loose=loose)
+
+    def where(self, path: str) -> str:
+        """Find the file that holds what was stored as another, which may have been put together since."""
+        name = parse(path)
+        if name is None:
+            return path
+        contents = Contents(self._root, path.rpartition(f"/{name.month}/")[0], self._footers)
+        placed = contents.placed(name.month) if name.month in contents.months else []
+        return next((one.path for one in placed if one.order == name.order), path)
 
     def fold(self, *, when_large: bool = False) -> None:
         """Write the current state anew, if there are parts it lacks; ``when_large``: enough to be worth it."""
         current = Current(self._root, self._footers)
         if current.folded:
             return
-        if when_large and len(current.asked) < _PARTS:
-            unfolded = current.unfolded_rows()
-            if unfolded < _AT_LEAST or unfolded * _SHARE < current.generation_rows():
+        if when_large:
+            rows, stands = current.unfolded_rows(), current.generation_rows()
+            many = len(current.asked) >= max(_PARTS, stands // _ROWS_A_PART)
+            if not many and (rows < _AT_LEAST or rows * _SHARE < stands):
                 return
         with spilling() as connection:
             current.lay_out(connection, self._registry)

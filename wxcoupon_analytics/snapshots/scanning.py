@@ -72,6 +72,8 @@ def own_connection() -> duckdb.DuckDBPyConnection:
     """Open a connection for a frame to live on; what does not fit its memory goes to a folder of this process."""
     connection = duckdb.connect()
     connection.execute(f"{BEIJING_DAYS}; SET temp_directory = '{_spill_folder()}'")
+    if _CLOSES_EARLY:
+        _kept_open.append(connection)
     return connection
 
 
@@ -148,6 +150,9 @@ def _hadoop(root: Root, path: str) -> str:
     return f"{scheme}://{rest}"
 
 
+# DuckDB 1 closes a connection with its Python object, though frames on it live on.
+_CLOSES_EARLY: Final = int(duckdb.__version__.partition(".")[0]) < 2
+_kept_open: list[duckdb.DuckDBPyConnection] = []
 _folders: list[tempfile.TemporaryDirectory[str]] = []
 
 

@@ -315,8 +315,12 @@ class SnapshotStore:
         question = Question(fetch_id, appid, brand_id, asked, dict(filters), began, complete)
         self._register(USERS.empty_table(), began)
         merged = self._settled(lambda: self._coupons.merge(coupons, question))
-        self._tidy(COUPONS.name, lambda: self._coupons.tidy(last=complete))
-        return dataclasses.replace(merged, path=None if merged.path is None else str(self._path(merged.path)))
+        # At the end of a fetch its parts become one file: small ones would be footers more than rows.
+        self._tidy(COUPONS.name, lambda: self._coupons.tidy(last=complete, loose=1))
+        if merged.path is None:
+            return merged
+        stored_as = self._settled(lambda: self._coupons.where(merged.stored_as))
+        return dataclasses.replace(merged, path=str(self._path(stored_as)), stored_as=stored_as)
 
     def scratch(self, name: str) -> Path:
         """Give the folder of this machine where a fetch into this store keeps what it needs to go on after a kill.
@@ -616,7 +620,8 @@ class SnapshotStore:
         self._register(USERS.empty_table(), instant)
         merged = self._settled(lambda: self._coupons.merge(table, question, taken_at=instant))
         self._tidy(COUPONS.name, lambda: self._coupons.tidy(last=True))
-        return Snapshot(COUPONS.name, self._path(merged.stored_as), len(table), instant, complete)
+        stored_as = self._settled(lambda: self._coupons.where(merged.stored_as))
+        return Snapshot(COUPONS.name, self._path(stored_as), len(table), instant, complete)
 
     def _tidy(self, entity: str, tidy: Callable[[], None]) -> None:
         """Keep files few and readings fast. What goes wrong here has not harmed what was saved."""
