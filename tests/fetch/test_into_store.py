@@ -16,7 +16,8 @@ import pytest
 
 import wxcoupon_analytics as wx
 from tests.fetch.shop import Shop
-from wxcoupon_analytics.fetch import into_store
+from wxcoupon_analytics.fetch import into_store, outcome
+from wxcoupon_analytics.fetch.spool import Spool
 from wxcoupon_analytics.wire.exchange import Exchange
 
 COUPONS = {"oA": 5, "oB": 0, "oC": 1, "oD": 2, "oE": 7, "oF": 4, "oG": 3}
@@ -136,12 +137,21 @@ def test_another_call_or_one_too_late_begins_anew(anew: str, shop: Shop, store):
     check(store, shop, *COUPONS)
 
 
-def test_the_stop_button_leaves_what_can_be_gone_on_with(shop: Shop, store):
+def test_the_stop_button_leaves_what_can_be_gone_on_with(shop: Shop, store, monkeypatch):
     openids = [f"o{number:03d}" for number in range(60)]
     shop.give(dict.fromkeys(openids[:20], 3))
     shop.box.faults("stall", seconds=30, path="o05", times=None)
     before = threading.active_count()
-    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    kept: list[str] = []
+    keep = Spool.keep
+
+    def press_when_only_the_stalled_are_left(self, who, *page, **said):
+        keep(self, who, *page, **said)
+        kept.append(who)
+        if len(kept) == 20 * 2 + 30:  # two pages each, or an empty one
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Spool, "keep", press_when_only_the_stalled_are_left)
     with pytest.raises(KeyboardInterrupt) as caught:
         shop.client.fetch.user_coupons(openids, appid=shop.box.appid, store=store)
     assert "50 of 60 users are answered, and that is kept: until 2026-11-03" in caught.value.__notes__[0]
@@ -164,7 +174,7 @@ def test_two_at_once_are_one_and_a_refusal(shop: Shop, store):
 
     first = threading.Thread(target=run)
     first.start()
-    while not any((folder / "owner").exists() for folder in spools(store)):
+    while first.is_alive() and not any((folder / "owner").exists() for folder in spools(store)):
         time.sleep(0.01)
     with pytest.raises(wx.SnapshotError, match="running already"):
         shop.client.fetch.user_coupons(["oA", "oB"], appid=shop.box.appid, store=store)
@@ -246,12 +256,14 @@ def test_what_is_about_everyone_ends_a_tolerant_fetch_too(into, fault, options, 
 
 
 def test_an_outage_is_not_everyones_failure(shop: Shop, store, monkeypatch):
-    monkeypatch.setattr(into_store, "OUTAGE", 20)
+    monkeypatch.setattr(outcome, "OUTAGE", 20)
     openids = [f"o{number:03d}" for number in range(100)]
     shop.box.faults("status", code=502, path="o0[3-9]", times=None)
     with pytest.raises(wx.ServerError) as caught:
         shop.client.fetch.user_coupons(openids, appid=shop.box.appid, store=store, on_error="collect")
     assert "that is kept" in caught.value.__notes__[0]
+    with pytest.raises(wx.ServerError):
+        shop.client.fetch.user_coupons(openids, appid=shop.box.appid, on_error="collect")
     shop.box.faults(None)
     fetched = shop.client.fetch.user_coupons(openids, appid=shop.box.appid, store=store, on_error="collect")
     assert fetched.resumed

@@ -11,6 +11,7 @@ import pytest
 import wxcoupon_analytics as wx
 from tests.fetch.shop import Shop
 from wxcoupon_analytics.entities.schemas import frame_from_rows
+from wxcoupon_analytics.fetch.spool import Spool
 
 
 @pytest.fixture
@@ -67,6 +68,14 @@ def test_a_snapshot_of_part_of_the_users_says_that_it_is_not_complete(shop: Shop
         "complete": "boolean",
     }
     assert store.load("user_coupons")["openid"].tolist() == ["oA"]
+
+
+def test_only_the_product_coupons_of_the_brand_that_asks(shop: Shop, store):
+    ours = shop.client.fetch.product_coupons([shop.product_coupon_id])
+    others = ours.assign(brand_id="10000999", product_coupon_id="2000000013")
+    store.save("product_coupons", pd.concat([ours, others], ignore_index=True))
+    saved = shop.client.fetch.snapshot(store, openids=["oA"], appid=shop.box.appid).set_index("entity")
+    assert saved["rows"].to_dict() == {"product_coupons": 1, "stocks": 1, "user_coupons": 0}
 
 
 def test_a_store_of_pseudonyms_cannot_say_whom_to_ask(shop: Shop, tmp_path):
@@ -180,3 +189,26 @@ def test_a_refresh_that_was_cut_short_goes_on(shop: Shop, store, monkeypatch):
     assert (fetched.resumed, fetched.users, fetched.changed) == (True, 30, 30)
     assert set(shop.pages(before).values()) == {1}
     assert fetch.refresh(store, appid=appid).users == 0
+
+
+def test_a_refresh_under_pseudonyms_killed_once_its_part_was_in_the_store_goes_on(shop: Shop, tmp_path, monkeypatch):
+    store = wx.SnapshotStore(tmp_path, pseudonymize=b"a key of thirty-two bytes at least")
+    users = {"oA": 1, "oB": 1}
+    shop.give(users)
+    fetch, appid = shop.client.fetch, shop.box.appid
+    fetch.user_coupons(users, appid=appid, store=store)
+    for openid, code in shop.held(*users)[["openid", "coupon_code"]].itertuples(index=False):
+        body = {**shop.ids, "out_request_no": f"deactivate-{openid}", "deactivate_reason": "test"}
+        shop.client.api.deactivate_coupon(openid, code, body)
+    shop.box.advance(minutes=1)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as until_it_is_stored:
+        until_it_is_stored.setattr(Spool, "stored", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fetch.refresh(store, appid=appid, openids=users)
+    # By what the store holds now, nothing of these users can change any more, and nobody would be asked.
+    fetched = fetch.refresh(store, appid=appid, openids=users)
+    assert (fetched.resumed, fetched.users, fetched.changed) == (True, 2, 2)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wxcoupon_analytics.errors import SnapshotError
-from wxcoupon_analytics.fetch.spool import FOUND_AGAIN, Lost, Spool, Tally
+from wxcoupon_analytics.fetch.spool import FOUND_AGAIN, Lost, Spool, Tally, sweep
 
 NOW = dt.datetime(2026, 11, 2, 10, tzinfo=ZoneInfo("Asia/Shanghai"))
 DAY = dt.timedelta(days=1)
@@ -105,6 +106,41 @@ def test_every_page_comes_out_once_however_often_the_run_ends(tmp_path_factory, 
     out += contents(current, current.close_part())
     current.discard()
     assert out == due
+
+
+def test_a_part_closed_right_after_a_page_was_kept_leaves_an_empty_one(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    change = Spool._change
+
+    @contextmanager
+    def closed_at_once(self):
+        with change(self) as db:
+            yield db
+        monkeypatch.undo()
+        self.close_part()
+
+    current = spool(tmp_path)
+    monkeypatch.setattr(Spool, "_change", closed_at_once)
+    keep(current, "a", coupons=3)
+    assert (current.users, current.open_users, current.open_coupons) == (1, 0, 0)
+    current.discard()
+
+
+def test_a_fetch_that_ends_while_the_old_ones_are_looked_for_does_no_harm(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("ends", "old"):
+        (tmp_path / name).mkdir()
+        for file in ("owner", "spool.sqlite3"):
+            (tmp_path / name / file).write_text("")
+            os.utime(tmp_path / name / file, (0, 0))
+    stat = Path.stat
+
+    def ends(self, **options):
+        if self.parent.name == "ends" and self.name != "owner":
+            self.unlink(missing_ok=True)
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", ends)
+    sweep(tmp_path, DAY)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["ends"]
 
 
 @pytest.mark.parametrize(

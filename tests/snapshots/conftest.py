@@ -16,7 +16,7 @@ _buckets = itertools.count()
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The query that makes a URI one of the server's."""
-    from moto.server import ThreadedMotoServer
+    ThreadedMotoServer = pytest.importorskip("moto.server").ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)

@@ -34,7 +34,8 @@ def html(plan: SendPlan) -> str:
         f"<tr><th style='text-align:left'>{escape(label)}</th><td style='text-align:left'>{escape(told)}</td></tr>"
         for label, told in _lines(plan)
     )
-    strata = "" if plan.strata.empty else plan.strata.to_html(index=False, na_rep="")
+    shares = {"held_out_share": "{:.1%}".format}
+    strata = "" if plan.strata.empty else plan.strata.to_html(index=False, na_rep="", formatters=shares)
     return (
         f"<div><p><strong>{escape(_title(plan))}</strong></p><table>{rows}</table>{strata}"
         f"<pre>{escape(_command(plan))}</pre></div>"
@@ -59,7 +60,8 @@ def _lines(plan: SendPlan) -> Iterator[tuple[str, str]]:
         if told[f"{name}_left"] is not None:
             yield f"{name} quota", f"{told[f'{name}_left']:,} before, {told[f'{name}_left_after']:,} after"
     yield "face value", _cost(plan)
-    yield "duration", f"about {timedelta(seconds=round(told['seconds']))} at the rate limit"
+    about = f"about {timedelta(seconds=round(told['seconds']))}" if told["seconds"] >= 1 else "under a second"
+    yield "duration", f"{about} at the rate limit"
     yield (
         "confirming",
         (

@@ -198,7 +198,9 @@ class Coupons:
         vanished = vanished.filter(pc.is_in(vanished["openid"], pa.array(list(real), TEXT)))
         path = placed[0].path if placed else None
         lost_as_asked = _as_asked(vanished, real)
-        return Merged(path, part.rows, part.new, part.changed, part.unchanged, lost_as_asked, path or order)
+        manifest = next(one.path for one in current.manifests.same(part.part_id[:8]) if one.order == order)
+        counts = part.rows, part.new, part.changed, part.unchanged
+        return Merged(path, *counts, lost_as_asked, path or manifest)
 
 
 class _Comparison:

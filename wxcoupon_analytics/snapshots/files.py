@@ -83,9 +83,14 @@ def write(root: Root, path: str, batches: Iterable[pa.RecordBatch | pa.Table], s
     """Put a Parquet file there, whole or not at all; give its number of rows."""
     rows = 0
 
+    # Numbers that follow one another: of a run of them, only the step is kept.
+    steps = {field.name: "DELTA_BINARY_PACKED" for field in schema if field.type == pa.int32()}
+    dictionary = [name for name in schema.names if name not in steps] if steps else True
+
     def fill(sink: Any) -> None:
         nonlocal rows
-        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        options = {"compression": "zstd", "use_dictionary": dictionary, "column_encoding": steps or None}
+        with pq.ParquetWriter(sink, schema, **options) as writer:
             for batch in batches:
                 rows += len(batch)
                 table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
