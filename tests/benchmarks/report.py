@@ -1,6 +1,6 @@
 """How long a weekly report takes over a year of daily snapshots: at most ten seconds on two cores.
 
-    python -m tests.benchmarks.report [stocks] [days]
+python -m tests.benchmarks.report [stocks] [days]
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def _stock(n: int, total: int, today: int, at: dt.datetime) -> dict[str, object]
 
 
 def main(stocks: int = 200, days: int = 365) -> None:
-    print(f"{platform.machine()}, Python {platform.python_version()}, pandas {pd.__version__}; {stocks} stocks, {days} days")
+    print(
+        f"{platform.machine()}, Python {platform.python_version()}, pandas {pd.__version__}; {stocks} stocks, {days} days"
+    )
     with tempfile.TemporaryDirectory() as folder:
         store = wx.SnapshotStore(Path(folder, "store"))
         fill(store, stocks, days)

@@ -245,13 +245,17 @@ def test_in_a_tolerant_fetch_without_a_store_the_failures_are_a_second_frame(sho
     [
         ("tamper_body", {}, wx.VerificationError),
         ("status", {"code": 401, "signed": True}, wx.AuthenticationError),
+        ("status", {"code": 403, "signed": True}, wx.ForbiddenError),
+        (None, {"appid": "wx-not-bound"}, wx.ApiError),
     ],
 )
 def test_what_is_about_everyone_ends_a_tolerant_fetch_too(into, fault, options, error, shop: Shop, store):
-    shop.box.faults(fault, path="oA/", times=None, **options)
+    appid = options.get("appid", shop.box.appid)
+    if fault:
+        shop.box.faults(fault, path="oA/", times=None, **options)
     with pytest.raises(error):
         shop.client.fetch.user_coupons(
-            ["oB", "oA"], appid=shop.box.appid, on_error="collect", store=store if into == "store" else None
+            ["oB", "oA"], appid=appid, on_error="collect", store=store if into == "store" else None
         )
 
 

@@ -42,12 +42,22 @@ def every_day(first: int, last: int) -> list[pd.DataFrame]:
     [
         pytest.param(every_day(9, 23), (70, 70), id="a snapshot every day, and one after"),
         pytest.param([*every_day(9, 16), *every_day(20, 23)], (70, 70), id="days missing within the week"),
-        pytest.param([*every_day(9, 14), *every_day(18, 23)], (None, 50), id="the Monday missing: Sunday's sends come in"),
+        pytest.param(
+            [*every_day(9, 14), *every_day(18, 23)], (None, 50), id="the Monday missing: Sunday's sends come in"
+        ),
         pytest.param(every_day(9, 22), (None, 63), id="none after Sunday: Sunday still runs"),
         pytest.param(every_day(18, 23), (None, 50), id="first read on Wednesday"),
-        pytest.param([snapshot("18", 4, 4), snapshot("23", 54, 3)], (51, 51), id="nothing was sent before it was first read"),
-        pytest.param([snapshot("15", 5, 0), snapshot("18", 5, 0), *[snapshot("23", 45, 0)]], (40, 40), id="a gap over the edge in which nothing was sent"),
-        pytest.param([*every_day(9, 18), snapshot("19", 50, 3), snapshot("23", 90, 3)], (None, 63), id="counters went backwards"),
+        pytest.param(
+            [snapshot("18", 4, 4), snapshot("23", 54, 3)], (51, 51), id="nothing was sent before it was first read"
+        ),
+        pytest.param(
+            [snapshot("15", 5, 0), snapshot("18", 5, 0), *[snapshot("23", 45, 0)]],
+            (40, 40),
+            id="a gap over the edge in which nothing was sent",
+        ),
+        pytest.param(
+            [*every_day(9, 18), snapshot("19", 50, 3), snapshot("23", 90, 3)], (None, 63), id="counters went backwards"
+        ),
     ],
 )
 def test_what_a_week_sent_is_known_or_bounded_from_below(snapshots, expected):
@@ -64,7 +74,15 @@ def test_a_week_is_never_said_to_have_sent_more_than_it_did():
 
 
 def test_limits_hit_and_left_unused():
-    history = pd.concat([snapshot("15", 0, 0), snapshot("16", 0, 0), snapshot("17", 10, 0), snapshot("18", 14, 0), snapshot("19", 14, 0)])
+    history = pd.concat(
+        [
+            snapshot("15", 0, 0),
+            snapshot("16", 0, 0),
+            snapshot("17", 10, 0),
+            snapshot("18", 14, 0),
+            snapshot("19", 14, 0),
+        ]
+    )
     row = week_limits(wx.quota_days(history), WEEK).iloc[0]
     assert (row["days_known"], row["days_hit"], row["days_idle"], row["hit_days"]) == (3, 1, 1, "11-16")
     assert row["used_share"] == pytest.approx(14 / 30)
@@ -113,7 +131,13 @@ def test_years_of_fifty_three_weeks():
 
 @pytest.mark.parametrize(
     ("asked", "says"),
-    [("2026-W48", None), ("2026-W49", "2026-W49 begins on 2026-11-30"), ("2026-W60", "neither"), ("last", "neither"), (47, "neither")],
+    [
+        ("2026-W48", None),
+        ("2026-W49", "2026-W49 begins on 2026-11-30"),
+        ("2026-W60", "neither"),
+        ("last", "neither"),
+        (47, "neither"),
+    ],
 )
 def test_a_week_that_has_not_begun_or_cannot_be_read_is_refused(asked, says):
     if says is None:

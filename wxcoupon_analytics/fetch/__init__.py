@@ -218,8 +218,9 @@ class Fetch:
         on_error : {"raise", "collect"}
             ``"raise"``: the first user whose question fails for good ends the fetch. ``"collect"``: such users are left
             out and come as a frame. What is not about one user ends the fetch all the same: an answer that is not
-            authentic (VerificationError), a signature that is not accepted (AuthenticationError), or nothing but
-            silence and failures of the platform for 200 users in a row.
+            authentic (VerificationError), a signature that is not accepted (AuthenticationError), an appid that is not
+            bound to the brand or a right that it lacks (``NO_AUTH``), or nothing but silence and failures of the
+            platform for 200 users in a row.
         resume : bool, default True
             With a store: go on from where the same fetch (brand, appid, filters, openids in any order, store) ended
             early. False begins anew.

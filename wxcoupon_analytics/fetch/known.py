@@ -14,7 +14,6 @@ from wxcoupon_analytics.errors import ValidationError
 if TYPE_CHECKING:
     from wxcoupon_analytics.snapshots import SnapshotStore
 
-SENDS = ("send_coupon", "send_coupon_bundle", "pre_send_coupon", "pre_send_coupon_bundle")
 # What ends in one of these stays so. USED does not belong here: a return (退券) makes it EFFECTIVE again.
 FINAL_STATES = ("EXPIRED", "DELETED", "DEACTIVATED")
 
@@ -33,7 +32,7 @@ def sent_to(journal: pd.DataFrame) -> Iterator[tuple[str, str]]:
     >>> list(sent_to(pd.DataFrame({"operation": ["send_coupon"], "status": ["done"], "intent": [intent]})))
     [('wx1', 'o1')]
     """
-    sends = journal[journal["operation"].isin(SENDS) & journal["status"].isin(["done", "unknown"])]
+    sends = journal[(journal["operation"] == "send_coupon") & journal["status"].isin(["done", "unknown"])]
     for text in sends["intent"]:
         intent = json.loads(text)
         yield intent["body"]["appid"], intent["path"]["openid"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, TypeGuard
+from typing import Final
 
 import pandas as pd
 import pyarrow as pa
@@ -22,6 +22,7 @@ from wxcoupon_analytics.errors import (
 
 # So many silences or failures of the platform in a row are no longer about the users who were asked for.
 OUTAGE: Final = 200
+_APPID_NOT_BOUND: Final = 268578704
 _OF_THE_PLATFORM = (TransportError, ServerError, RateLimitError)
 _FAILURES: Final = pa.schema(
     [
@@ -48,17 +49,16 @@ class Failures(dict[str, WxCouponError]):
         self._in_a_row = self._in_a_row + 1 if isinstance(error, _OF_THE_PLATFORM) else 0
         if error is None:
             return
-        if not _is_about_one(error) or self._in_a_row >= OUTAGE:
+        # That an answer is not authentic, or that the caller may not ask, is about every question there is.
+        if not isinstance(error, ApiError | TransportError) or _is_of_the_caller(error) or self._in_a_row >= OUTAGE:
             raise error
         self[openid] = error
 
 
-def _is_about_one(error: BaseException | None) -> TypeGuard[WxCouponError]:
-    """Whether a failure, after the wire's own repeats, may be about the one user who was asked for.
-
-    That an answer is not authentic, or our signature not accepted, is about every question there is.
-    """
-    return isinstance(error, ApiError | TransportError) and not isinstance(error, AuthenticationError)
+def _is_of_the_caller(error: ApiError | TransportError) -> bool:
+    return isinstance(error, ApiError) and (
+        isinstance(error, AuthenticationError) or error.code == "NO_AUTH" or error.numeric_code == _APPID_NOT_BOUND
+    )
 
 
 def failures_frame(failures: Iterable[tuple[str, WxCouponError]]) -> pd.DataFrame:

@@ -51,9 +51,9 @@ def _connection() -> duckdb.DuckDBPyConnection:
 
 
 def groups_of(by: str | Sequence[str] | None, added: Iterable[str]) -> list[str]:
-    """Read the columns to group by, which must not be columns of the result itself."""
+    """Read the columns to group by, which must not be columns of the result or of the work on it."""
     groups = [by] if isinstance(by, str) else list(by or ())
     clash = sorted({name for name in groups if name in set(added) or groups.count(name) > 1})
     if clash:
-        raise ValidationError(f"by={by!r}: {', '.join(clash)} is given twice or is a column of the result itself")
+        raise ValidationError(f"by={by!r}: {', '.join(clash)} is given twice or is a name that the result needs: rename it")
     return groups

@@ -75,7 +75,7 @@ def coupon_funnel(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None = 
     >>> coupon_funnel(coupons).query("count > 0")[["stage", "count", "share"]].values.tolist()
     [['received', 4, 1.0], ['confirmed', 3, 0.75], ['used', 2, 0.5], ['usable', 1, 0.25], ['unconfirmed', 1, 0.25]]
     """
-    groups = groups_of(by, _ADDED)
+    groups = groups_of(by, [*_ADDED, "coupon_state", "is_confirmed"])
     frame, key = open_coupons(user_coupons, [*groups, "confirm_time"])
     confirmed = ~nw.col("confirm_time").is_null() | nw.col("coupon_state").is_in(_CONFIRMED).fill_null(False)
     flagged = latest_coupons(frame, key, [*groups, "confirm_time"]).with_columns(is_confirmed=confirmed)

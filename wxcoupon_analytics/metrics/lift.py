@@ -122,7 +122,7 @@ def holdout_lift(
     >>> lift[["measure", "sent_value", "held_out_value", "lift_low", "lift_high"]].head(1).round(4).values.tolist()
     [['order_rate', 0.8, 0.6, 0.0524, 0.3339]]
     """
-    groups = groups_of(by, _LIFT)
+    groups = groups_of(by, [*_LIFT, "assigned_us", "is_held_out"])
     people = _experiment(result, groups)
     orders, last_order = _orders(outcomes)
     known_until = last_order if now is None else _since_1970(in_beijing(now))
@@ -169,7 +169,7 @@ def _experiment(result: IntoFrame, groups: list[str]) -> nw.DataFrame[Any]:
             f"openid {masked(openid, openid)} is in the experiment more than once: pass the result of one plan at a time"
         )
     return people.with_columns(
-        assigned_us=nw.col("assigned_at").dt.timestamp("us"), is_held_out=nw.col("status") == "held_out"
+        assigned_us=nw.col("assigned_at").dt.timestamp("us"), is_held_out=(nw.col("status") == "held_out").fill_null(False)
     )
 
 

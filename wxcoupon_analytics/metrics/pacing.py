@@ -321,7 +321,9 @@ def _forecast(stock: Mapping[str, Any], sends: list[int], now: datetime) -> _For
     rate = float(days.mean())
     if rate == 0:
         return _Forecast(n, rate, reason="no_sends")
-    horizon = _HORIZON if ends is None else min((ends.date() - first_day).days + 1, _HORIZON)
+    # Sending that ends at midnight has no share in the day that then begins.
+    last_day = None if ends is None else (ends - timedelta(microseconds=1)).date()
+    horizon = _HORIZON if last_day is None else min((last_day - first_day).days + 1, _HORIZON)
     chance = np.random.default_rng(_SEED)
     sent_today = stock["sent_count_info_today_count"]
     [expected] = _days_until(left, sent_today, np.full((1, horizon), rate))

@@ -89,7 +89,8 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
     >>> redemption_rate(coupons)[["used_count", "confirmed_count", "redemption_rate"]].to_dict("records")
     [{'used_count': 1, 'confirmed_count': 2, 'redemption_rate': 0.5}]
     """
-    groups = groups_of(by, [*_RATES, "as_of"])
+    kinds = ["is_used", "is_confirmed", "is_matured"]
+    groups = groups_of(by, [*_RATES, *kinds, "count", "as_of"])
     needs = [*groups, "coupon_state", "confirm_time", "valid_end_time"]
     frame, key = open_coupons(user_coupons, needs)
     state = nw.col("coupon_state")
@@ -98,7 +99,6 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
         is_confirmed=~nw.col("confirm_time").is_null() | state.is_in(["PENDING", "EFFECTIVE", "USED"]).fill_null(False),
         is_matured=(nw.col("valid_end_time") < nw.col("fetched_at")).fill_null(False),
     )
-    kinds = ["is_used", "is_confirmed", "is_matured"]
     counted = collect(
         flags.group_by(*groups, *kinds).agg(nw.len().alias("count"), as_of=nw.col("fetched_at").max()),
         [*groups, *kinds, "count", "as_of"],
@@ -152,6 +152,11 @@ _CURVE: Mapping[str, DType] = {
     "deletion_width_days": nw.Float64(),
     "as_of": nw.Datetime("us", "Asia/Shanghai"),
 }
+# What is worked out of every reading on the way, beside the caller's columns.
+_WORKED_OUT = (
+    *("received", "usable", "told", "open_at", "ended_at", "is_known", "read", "alive", "gone", "is_ended"),
+    *("cause", "end", "width", "passed", "hour", "count"),
+)
 _HOUR, _DAY = 3_600_000_000, 24  # microseconds, hours
 
 
@@ -227,7 +232,7 @@ def redemption_curve(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None
     >>> redemption_curve(coupons)["used_share"].tolist()  # A was used within a day; B is open, and is watched on
     [0.0, 0.5, 0.5]
     """
-    groups = groups_of(by, _CURVE)
+    groups = groups_of(by, [*_CURVE, *_WORKED_OUT])
     frame, key = _watched(user_coupons, groups)
     lives = _lives(frame, key, groups)
     counted = collect(
@@ -274,28 +279,28 @@ def _watched(user_coupons: IntoFrame, groups: list[str]) -> tuple[nw.LazyFrame[A
     def of_all(name: str, readings: nw.Expr) -> nw.Expr:
         return nw.when(alone).then(nw.col(name)).otherwise(readings.over(*key)).alias(name)
 
-    across = [of_all("open_at", nw.col("open_at").max()), of_all("ended_at", nw.col("ended_at").min())]
+    # An end before the last open reading was undone, and says nothing of the one that was not.
+    stands = nw.col("open_at").is_null() | (nw.col("ended_at") >= nw.col("open_at"))
+    marked = marked.with_columns(of_all("open_at", nw.col("open_at").max())).with_columns(
+        of_all("ended_at", nw.when(stands).then(nw.col("ended_at")).min())
+    )
     if not has_events:
-        return marked.with_columns(*across), key
+        return marked, key
     after_use = nw.col("event").is_in(["USE", "RETURN"])
     known = marked.with_columns(is_known=nw.when(after_use).then(nw.lit(0)).otherwise(nw.lit(1)))
-    return known.with_columns(*across, of_all("is_known", nw.col("is_known").max())).filter(
-        nw.col("is_known") == 1
-    ), key
+    return known.with_columns(of_all("is_known", nw.col("is_known").max())).filter(nw.col("is_known") == 1), key
 
 
 def _lives(frame: nw.LazyFrame[Any], key: list[str], groups: list[str]) -> nw.LazyFrame[Any]:
     """Say of every coupon what ended it, in which hour since receipt, and how many seconds wide that instant is."""
     latest = latest_coupons(frame, key, [*groups, "received", "usable", "told", "open_at", "ended_at"])
     coupons = latest.filter(~nw.col("received").is_null()).with_columns(read=microseconds(latest, "fetched_at"))
-    state, open_at, ended_at = nw.col("coupon_state"), nw.col("open_at"), nw.col("ended_at")
-    # The first reading of an end that was undone says nothing of the one that was not.
-    is_after = open_at.is_null() | (ended_at >= open_at)
+    state, open_at = nw.col("coupon_state"), nw.col("open_at")
     is_ended, alive, gone = nw.col("is_ended"), nw.col("alive"), nw.col("gone")
     lives: nw.LazyFrame[Any] = (
         coupons.with_columns(
             alive=nw.coalesce("open_at", "usable"),
-            gone=nw.when(is_after).then(ended_at).otherwise(nw.col("read")),
+            gone=nw.col("ended_at"),
             is_ended=state.is_in(list(_ENDS)).fill_null(False),
         )
         .with_columns(

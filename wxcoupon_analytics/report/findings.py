@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from wxcoupon_analytics.report.numbers import rows_of
+from wxcoupon_analytics.report.numbers import Tables, rows_of
 from wxcoupon_analytics.report.readings import Readings
-from wxcoupon_analytics.report.tables import SOON, Tables
+from wxcoupon_analytics.report.tables import SOON
 from wxcoupon_analytics.report.wording import Text, named_value, text_of
 
 _NAMED: Final = 3  # stocks of a kind that are named one by one
@@ -20,7 +20,9 @@ _ENOUGH: Final = 0.995  # coverage that needs no remark
 def headline(found: Readings, tables: Tables, lang: str) -> str:
     """Say the week in one sentence."""
     text = text_of(lang)
-    told = {name: rest for name, *rest in rows_of(tables["headlines"], "measure", "value", "change_share", "is_at_least")}
+    told = {
+        name: rest for name, *rest in rows_of(tables["headlines"], "measure", "value", "change_share", "is_at_least")
+    }
     sends, change, at_least = told["sends"]
     key = "headline_sends_at_least" if at_least else "headline_sends"
     parts = [text[key].format(name=found.week.name, n=f"{sends:,}", change=_than_before(change, text))]
@@ -40,7 +42,9 @@ def actions(found: Readings, tables: Tables, lang: str) -> list[str]:
         *_each(_running_out(found, tables), lambda row: _soon_text(row, text), "forecast", text),
         *_each(
             sorted(
-                rows_of(tables["confirming"], *_STOCK, "stuck_count", "longest_age"), key=lambda row: row[3], reverse=True
+                rows_of(tables["confirming"], *_STOCK, "stuck_count", "longest_age"),
+                key=lambda row: row[3],
+                reverse=True,
             ),
             lambda row: text["act_stuck"].format(stock=stock_name(row), n=f"{row[3]:,}", age=age_text(row[4], text)),
             "confirming",
@@ -89,7 +93,11 @@ _STOCK: Final = ("stock_id", "name", "remark")
 def _than_before(change: float | None, text: Text) -> str:
     if change is None:
         return ""
-    return text["same_as_before"] if round(change, 3) == 0 else text["than_before"].format(f"{change:+.1%}".replace("-", "\N{MINUS SIGN}"))
+    return (
+        text["same_as_before"]
+        if round(change, 3) == 0
+        else text["than_before"].format(f"{change:+.1%}".replace("-", "\N{MINUS SIGN}"))
+    )
 
 
 def _each(rows: Sequence[Any], say: Callable[[Any], str], section: str, text: Text) -> Iterator[str]:
@@ -123,10 +131,10 @@ def _notes(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[s
     yield from _about_snapshots(found, tables, text, lang)
     if partly := int(tables["sends"]["sends"].isna().sum()):
         yield text["know_at_least"].format(n=partly)
-    if found.coupons is None:
+    if not found.knows_coupons:
         yield text["know_no_coupons"]
         return
-    if found.coupons_before is None:
+    if not found.knew_coupons:
         yield text["know_no_before"]
     covered = dict(rows_of(tables["rates"], "measure", "rate")).get("coverage")
     if covered is not None and covered < _ENOUGH:
@@ -155,6 +163,5 @@ def _cut_short(found: Readings, lang: str) -> Iterator[str]:
     """Name the days of the week on which no snapshot of an entity is whole."""
     of_week = found.snapshots[found.snapshots["taken_at"] >= found.week.start]
     days = of_week.assign(day=of_week["taken_at"].dt.date).groupby(["entity", "day"], sort=True)["complete"].any()
-    for (entity, day), whole in days.items():
-        if not whole:
-            yield f"{named_value('entity', entity, lang)} {day:%m-%d}"
+    for entity, day in days.index[~days]:
+        yield f"{named_value('entity', entity, lang)} {day:%m-%d}"

@@ -6,12 +6,14 @@ Each function takes a metric's result (pandas) and names its columns; everything
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import pandas as pd
 
 from wxcoupon_analytics.report.weeks import Week
+
+Tables = dict[str, pd.DataFrame]
 
 STOCK: Final = ["product_coupon_id", "stock_id"]
 _LONG_BEFORE: Final = timedelta(days=366)
@@ -42,6 +44,12 @@ def rows_of(table: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
     """Take columns as rows of plain values, null as None."""
     chosen = table[list(columns)].astype(object)
     return [tuple(None if pd.isna(value) else value for value in row) for row in chosen.itertuples(index=False)]
+
+
+def named(table: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
+    """Put what stocks are called beside their ids."""
+    joined = table.merge(names, on=STOCK, how="left")
+    return joined[[*STOCK, "name", "remark", *(name for name in table.columns if name not in STOCK)]]
 
 
 def change(value: float | None, previous: float | None) -> tuple[float | None, float | None]:
@@ -305,7 +313,8 @@ def deletions_by_stock(state_changes: pd.DataFrame, *, since: Any, before: Any, 
     state_changes : DataFrame
         Of :func:`~wxcoupon_analytics.metrics.changes.state_changes`.
     since, before, until : datetime
-        Found after ``before`` and up to ``until`` is this week; after ``since`` and up to ``before`` the week before.
+        Found after ``before`` and up to ``until`` is this week; after ``since`` and up to ``before`` the week before,
+        which is not known when ``since`` is None.
 
     Returns
     -------
@@ -317,7 +326,7 @@ def deletions_by_stock(state_changes: pd.DataFrame, *, since: Any, before: Any, 
     found = []
     for key, rows in _by_stock(silent, "as_of", "from_state"):
         now = [state for at, state in rows if before < at <= until]
-        then = sum(since < at <= before for at, _ in rows)
+        then = None if since is None else sum(since < at <= before for at, _ in rows)
         if now or then:
             found.append((*key, len(now), then, now.count("EFFECTIVE")))
     found.sort(key=lambda row: -row[2])

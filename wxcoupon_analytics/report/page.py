@@ -141,9 +141,7 @@ SECTIONS: Final = (
         has_chart=True,
         of_coupons=True,
     ),
-    Section(
-        "confirming", {"confirming": ("stock", "stuck_count", "longest_age", "most_burnt_share")}, of_coupons=True
-    ),
+    Section("confirming", {"confirming": ("stock", "stuck_count", "longest_age", "most_burnt_share")}, of_coupons=True),
     Section(
         "deletions",
         {"deletions": ("stock", "deleted_count", "previous_deleted_count", "deleted_usable_count")},
@@ -163,7 +161,15 @@ KINDS: Final[Mapping[str, Kind]] = {
     "change_points": "share",
     **{f"used_share_{days}d": "share" for days in (1, 3, 7, 14, 28)},
 }
-_LEFT: Final = ("text", "id", "nested", "flag", "day", "time", "clock")  # the rest stands on the right, digit under digit
+_LEFT: Final = (
+    "text",
+    "id",
+    "nested",
+    "flag",
+    "day",
+    "time",
+    "clock",
+)  # the rest stands on the right, digit under digit
 _FEW: Final = 100  # coupons or days of which a percentage would say too much
 
 

@@ -16,38 +16,36 @@ from wxcoupon_analytics.plots import (
     plot_redemption_curve,
     plot_state_breakdown,
 )
+from wxcoupon_analytics.report.coupon_tables import COHORTS, cohorts_shown
+from wxcoupon_analytics.report.numbers import STOCK, Tables
 from wxcoupon_analytics.report.readings import Readings
-from wxcoupon_analytics.report.tables import COHORTS, Tables, cohorts_shown
 from wxcoupon_analytics.words import Lang
 
 _TOP: Final = 12
 _DAYS: Final = 28
-_STOCK: Final = ["product_coupon_id", "stock_id"]
 
 
 def pictures_of(found: Readings, tables: Tables, lang: Lang) -> dict[str, Figure]:
     """Draw every chart that has something to show."""
     stocks, names, history = found.stocks, found.product_coupons, found.stock_history
     # The plot would forecast every stock anew to find these.
-    soonest = history.merge(tables["forecast"][_STOCK].head(_TOP))
+    soonest = history.merge(tables["forecast"][STOCK].head(_TOP))
     bars = min(len(tables["sends"]), _TOP)
     shown = min(len(tables["limits"]), _TOP)
     draw: dict[str, tuple[float, Callable[[Axes], Axes]]] = {
         "forecast": (
             2.4 + 0.62 * bars,
-            lambda ax: plot_daily_sends(
-                soonest, names, now=found.closing, last_days=_DAYS, ax=ax, lang=lang, top=_TOP
-            ),
+            lambda ax: plot_daily_sends(soonest, names, now=found.closing, last_days=_DAYS, ax=ax, lang=lang, top=_TOP),
         ),
         "sends": (2.1 + 0.34 * bars, lambda ax: plot_budget_use(stocks, names, ax=ax, lang=lang, top=_TOP)),
     }
     if shown:
-        limited = history.merge(tables["limits"][_STOCK].head(_TOP))
+        limited = history.merge(tables["limits"][STOCK].head(_TOP))
         draw["limits"] = (
             2.1 + 0.34 * shown,
             lambda ax: plot_quota_days(limited, names, last_days=14, ax=ax, lang=lang, top=_TOP),
         )
-    if found.coupons is not None:
+    if found.knows_coupons:
         draw |= _of_coupons(found, lang, bars)
     return {name: _drawn(height, onto) for name, (height, onto) in draw.items()}
 

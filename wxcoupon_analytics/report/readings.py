@@ -62,8 +62,10 @@ class Readings:
         The current state as of ``closing``; of stocks also as of ``closing_before``.
     stock_history : DataFrame
         Every reading of the last weeks.
-    coupons, coupons_before : DuckDB relation or None
-        User coupons as of both closings, with ``cohort`` (the week of receipt) and ``used_at``; None: not known.
+    coupons, coupons_before : DuckDB relation
+        User coupons as of both closings, with ``cohort`` (the ISO week of receipt) and ``used_at``.
+    knows_coupons, knew_coupons : bool
+        Whether there was any snapshot of user coupons by then; without one, no coupon says nothing.
     coupon_history : DataFrame
         User coupons as they were two weeks before ``closing``, and every reading since.
     snapshots : DataFrame
@@ -80,6 +82,8 @@ class Readings:
     stock_history: pd.DataFrame
     coupons: Any
     coupons_before: Any
+    knows_coupons: bool
+    knew_coupons: bool
     coupon_history: pd.DataFrame
     snapshots: pd.DataFrame
 
@@ -103,7 +107,9 @@ def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
     known = snapshots[snapshots["taken_at"] <= closing].reset_index(drop=True)
     if not (known["entity"] == "stocks").any():
         raise SnapshotError(_nothing_known(store, week, snapshots))
-    has_coupons = bool((known["entity"] == "user_coupons").any())
+    coupons_since = known.loc[known["entity"] == "user_coupons", "taken_at"].min()
+    coupons = _coupons(store, closing)
+    coupons_before, is_told = _coupons_before(store, before, coupons)
     return Readings(
         week=week,
         now=now,
@@ -113,9 +119,11 @@ def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
         stocks=store.load("stocks", as_of=closing),
         stocks_before=store.load("stocks", as_of=before),
         stock_history=store.history("stocks", since=week.start - _LOOK_BACK, until=closing),
-        coupons=_coupons(store, closing) if has_coupons else None,
-        coupons_before=_coupons_before(store, before, known),
-        coupon_history=_coupon_history(store, closing - 2 * _A_WEEK, closing, has_any=has_coupons),
+        coupons=coupons,
+        coupons_before=coupons_before,
+        knows_coupons=bool(coupons_since <= closing),
+        knew_coupons=is_told and bool(coupons_since <= before),
+        coupon_history=_coupon_history(store, closing - 2 * _A_WEEK, closing),
         snapshots=known,
     )
 
@@ -147,20 +155,17 @@ def _coupons(store: SnapshotStore, as_of: datetime) -> Any:
     return scanned.project(", ".join(columns))
 
 
-def _coupons_before(store: SnapshotStore, as_of: datetime, snapshots: pd.DataFrame) -> Any:
-    """Scan user coupons a week earlier; None when there were none yet, or that history was pruned."""
-    taken = snapshots.loc[snapshots["entity"] == "user_coupons", "taken_at"]
-    if (taken <= as_of).any():
-        with suppress(SnapshotError):
-            return _coupons(store, as_of)
-    return None
+def _coupons_before(store: SnapshotStore, as_of: datetime, now: Any) -> tuple[Any, bool]:
+    """Scan user coupons a week earlier, and say whether that can be told: of a history that was pruned it cannot."""
+    try:
+        return _coupons(store, as_of), True
+    except SnapshotError:
+        return now.limit(0), False
 
 
-def _coupon_history(store: SnapshotStore, since: datetime, until: datetime, *, has_any: bool) -> pd.DataFrame:
+def _coupon_history(store: SnapshotStore, since: datetime, until: datetime) -> pd.DataFrame:
     """Read what every coupon was at an instant, and every reading since."""
     columns = list(_HISTORY_COLUMNS)
-    if not has_any:
-        return store.load("user_coupons", as_of=until, columns=columns)
     parts = [store.history("user_coupons", since=since + _TICK, until=until)[columns]]
     with suppress(SnapshotError):  # pruned: then what is known begins later
         parts.insert(0, store.load("user_coupons", as_of=since, columns=columns))

@@ -55,7 +55,9 @@ def _tab(table: str, section: str, report: WeeklyReport) -> str:
 def _spoken(frame: pd.DataFrame, lang: str) -> pd.DataFrame:
     """Put names of values into words."""
     spoken = {
-        name: frame[name].map(lambda value, name=name: named_value(name, value, lang), na_action="ignore").astype("string")
+        name: frame[name]
+        .map(lambda value, name=name: named_value(name, value, lang), na_action="ignore")
+        .astype("string")
         for name in frame.columns
         if frame[name].dtype == "string" and name not in ("name", "remark")
     }

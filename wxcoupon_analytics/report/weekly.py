@@ -110,7 +110,9 @@ class WeeklyReport:
     def _repr_html_(self) -> str:
         """Show the page in a notebook, in a frame of its own, so that its style stays inside."""
         page = escape(html_of(self), quote=True)
-        return f'<iframe srcdoc="{page}" style="width:100%;height:48rem;border:1px solid #8884" loading="lazy"></iframe>'
+        return (
+            f'<iframe srcdoc="{page}" style="width:100%;height:48rem;border:1px solid #8884" loading="lazy"></iframe>'
+        )
 
     def __repr__(self) -> str:
         return "\n".join(["<WeeklyReport", self.headline, *(f"! {line}" for line in self.actions), *self.notes]) + ">"
