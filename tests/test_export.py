@@ -206,6 +206,11 @@ def test_a_spark_frame_is_written_as_any_other(tmp_path: Path) -> None:
     assert sheet(wx.to_excel(spark, tmp_path / "a.xlsx")).max_row == 2
 
 
+def test_a_duration_below_0_is_text_for_excel_shows_no_such_time(tmp_path: Path) -> None:
+    ahead = wx.remaining_daily_quota(stocks(stock()), now=NOON - timedelta(seconds=5))
+    assert cells(wx.to_excel(ahead, tmp_path / "q.xlsx"))["age"].value == "-0:00:05"
+
+
 @pytest.mark.parametrize("engine", ["pandas-arrow", "duckdb", "polars-lazy"])
 def test_a_duration_of_any_engine_is_hours_and_minutes(engine: str, tmp_path: Path) -> None:
     quota = wx.remaining_daily_quota(

@@ -62,9 +62,15 @@ def test_the_number_follows_from_what_the_spec_says_and_not_from_how(shop: tuple
         "detail_image_url_list": tuple(spec["display_info"]["detail_image_url_list"]),
     }
     assert client.actions.create_product_coupon(turned) == made
+    with wx.connect(box.partner_credentials, hosts=box.hosts, clock=box.now) as partner:
+        theirs = partner.actions.create_product_coupon(spec)
+        assert partner.actions.create_product_coupon({**spec, "brand_id": box.brand_id}) == theirs
+        with pytest.raises(wx.ValidationError, match="brand_id"):
+            partner.actions.create_product_coupon({**spec, "brand_id": "10000999"})
+    before = len(box.truth("product_coupons"))
     other = client.actions.create_product_coupon(changed(spec, "stock.stock_send_rule.max_count", 101))
     assert other["product_coupon_id"] != made["product_coupon_id"]
-    assert len(box.truth("product_coupons")) == 2
+    assert len(box.truth("product_coupons")) == before + 1
 
 
 @pytest.mark.usefixtures("impatient")

@@ -74,8 +74,8 @@ def test_a_hand_computed_lift() -> None:
     ]
 
 
-@pytest.mark.parametrize("status", ["already_sent", "failed", "unknown", "blocked"])
-def test_everyone_assigned_to_be_sent_stays_in_that_arm(status: str) -> None:
+@pytest.mark.parametrize("status", ["already_sent", "failed", "unknown", "blocked", None])
+def test_everyone_assigned_to_be_sent_stays_in_that_arm(status: str | None) -> None:
     people = result(4, 4)
     people.loc[0, "status"] = status
     assert lift(people, orders((0, DAY, 100)))["order_rate"]["sent_value"] == 0.25

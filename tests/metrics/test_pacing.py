@@ -227,6 +227,16 @@ def test_no_date_lies_after_the_end_of_sending_or_before_now() -> None:
     assert stale["expected_date"] == NOW.date()
 
 
+def test_a_day_that_begins_as_sending_ends_is_no_day_of_sending() -> None:
+    at_midnight = noons(
+        [100] * 7, start=8800, **{f"{PERIOD}_end_time": midnight(25)}
+    )  # 500 remain, 100 a day from the 20th
+    row = forecast(*at_midnight)
+    assert (row["expected_date"], row["reason"]) == (date(2025, 8, 24), None)
+    one_more = forecast(*noons([100] * 7, start=8799, **{f"{PERIOD}_end_time": midnight(25)}))
+    assert (one_more["expected_date"], one_more["high_date"], one_more["reason"]) == (None, None, "outlasts_sending")
+
+
 def test_what_was_read_after_now_is_not_known_yet() -> None:
     readings = noons([100] * 10, today=40)
     early = NOW - timedelta(days=3)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import wxcoupon_analytics as wx
 from tests.metrics.frames import NOON, coupon, only, rows, user_coupons
 from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.metrics import redemption_curve, redemption_rate
@@ -90,10 +91,64 @@ def test_groups_are_sorted_with_the_null_group_last_and_two_brands_do_not_mix() 
 
 
 @pytest.mark.parametrize("ask", [redemption_rate, redemption_curve])
-@pytest.mark.parametrize("by", [["stock_id", "stock_id"], "as_of"])
+@pytest.mark.parametrize("by", [["stock_id", "stock_id"], "as_of", "count"])
 def test_a_group_that_would_clash_is_refused(ask: Any, by: Any) -> None:
     with pytest.raises(ValidationError, match="given twice or is a column of the result"):
         ask(user_coupons(), by=by)
+
+
+@pytest.mark.parametrize("by", ["hour", "told", "end"])
+def test_a_group_named_as_what_the_curve_works_out_is_refused_not_mistaken_for_it(by: str) -> None:
+    frame = user_coupons(coupon("1", "EFFECTIVE", receive_time=START)).assign(**{by: "morning"})
+    with pytest.raises(ValidationError, match=f"{by} is given twice or is a column of the result"):
+        redemption_curve(frame, by=by)
+
+
+def test_what_a_store_has_of_unchanged_coupons_takes_its_current_state(tmp_path: Path) -> None:
+    """Of ten coupons five are used on the first day; the others stay as they are until they expire, on day 20."""
+    store = wx.SnapshotStore(tmp_path)
+
+    def read(day: int) -> None:
+        states = [
+            ("USED" if n < 5 else "EXPIRED" if day > 20 else "EFFECTIVE") if day else "EFFECTIVE" for n in range(10)
+        ]
+        coupons = (
+            coupon(
+                str(n),
+                state,
+                START + timedelta(days=day),
+                openid="u",
+                appid="a",
+                receive_time=START,
+                confirm_time=START,
+                valid_end_time=START + timedelta(days=20),
+                single_usage_detail_use_time=hours(5) if state == "USED" else None,
+            )
+            for n, state in enumerate(states)
+        )
+        store.save("user_coupons", user_coupons(*coupons), taken_at=START + timedelta(days=day))
+
+    for day in (0, 1, 10):
+        read(day)
+    young = store.load("user_coupons")
+    assert rows(redemption_curve(young))[-1]["used_share"] == 0.5
+    read(21)
+    current, history = store.load("user_coupons"), store.history("user_coupons")
+    assert only(redemption_rate(current))["matured_rate"] == 0.5
+    for ask in (redemption_rate, redemption_curve):
+        assert rows(ask(pd.concat([current, history]))) == rows(ask(current))
+        with pytest.raises(ValidationError, match="is a history"):
+            ask(history)
+        assert rows(ask(history.head(0))) == rows(ask(current.head(0)))
+
+
+def test_a_coupon_that_was_asked_for_and_not_there_is_confirmed_not_used_and_watched_until_it_was_last_seen() -> None:
+    known = {"receive_time": START, "confirm_time": START, "valid_end_time": hours(30)}
+    open_one, gone = coupon("1", "EFFECTIVE", hours(30), **known), coupon("1", None, hours(90), **known)
+    row = only(redemption_rate(user_coupons(open_one, gone)))
+    assert (row["used_count"], row["confirmed_count"], row["matured_confirmed_count"]) == (0, 1, 1)
+    assert [row["at_risk"] for row in curve([open_one, gone])] == [1, 1]
+    assert curve([gone]) == []
 
 
 @pytest.mark.parametrize("ask", [redemption_rate, redemption_curve])
@@ -164,6 +219,13 @@ def test_a_deletion_is_dated_between_the_readings_around_it_and_their_distance_i
     assert [row["deleted_share"] for row in result] == [0, 0, 1]
     assert {row["deletion_width_days"] for row in result} == {20 / 24}
     assert curve(readings[::-1]) == result
+
+
+def test_a_deletion_after_a_use_taken_back_is_dated_by_the_first_reading_that_shows_it() -> None:
+    states = [(5, "EFFECTIVE"), (10, "USED"), (20, "EFFECTIVE"), (40, "DELETED"), (90, "DELETED"), (900, "DELETED")]
+    result = curve([coupon("1", state, hours(hour), receive_time=START) for hour, state in states])
+    assert [row["deleted_share"] for row in result] == [0, 0, 1]
+    assert {row["deletion_width_days"] for row in result} == {20 / 24}
 
 
 def test_a_deletion_seen_once_lies_between_confirmation_and_that_reading() -> None:

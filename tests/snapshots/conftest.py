@@ -16,10 +16,10 @@ _buckets = itertools.count()
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The query that makes a URI one of the server's."""
-    ThreadedMotoServer = pytest.importorskip("moto.server").ThreadedMotoServer
+    moto = pytest.importorskip("moto.server")
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"endpoint_override={host}:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"

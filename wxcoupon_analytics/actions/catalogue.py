@@ -263,6 +263,8 @@ class CatalogueActions(Once):
                 f"the spec is the request body as a dict, not {type(spec).__name__}. Nothing was sent"
             )
         body = _without_none(spec)
+        if body.get("brand_id") == self._api.brand_id:  # that goes without saying
+            del body["brand_id"]
         within = body.pop("out_request_no", None)
         if within is not None and out_request_no is not None and within != out_request_no:
             raise ValidationError(
@@ -271,8 +273,7 @@ class CatalogueActions(Once):
         number = within if out_request_no is None else out_request_no
         if number is None:
             # A service provider creates for many brands; whether their numbers are apart no page says.
-            meant = {name: value for name, value in body.items() if name != "brand_id"}
-            number = derive_request_no(operation, self._api.brand_id, *path.values(), _canonical(meant))
+            number = derive_request_no(operation, self._api.brand_id, *path.values(), _canonical(body))
         return Intent(operation, path, {"out_request_no": number, **body}, number)
 
     def _add(self, operation: str, product_coupon_id: str, spec: Mapping[str, Any], out_request_no: str | None) -> Json:

@@ -283,7 +283,7 @@ class CouponActions(Once):
         with bar(len(holdings.ready), what=deed.done, show=show_progress) as progress:
             try:
                 outcomes = self._runner.many(
-                    holdings.ready.values(),
+                    list(holdings.ready.values()),
                     retry_failed=retry_failed,
                     max_failures=failures_allowed(len(holdings.ready)) if max_failures is None else max_failures,
                     halt=concerns_all,

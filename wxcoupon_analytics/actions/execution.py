@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -87,9 +87,10 @@ class Execution:
                     shown.set_postfix(counts, refresh=False)
                     shown.update()
 
+            outcomes: list[Outcome] | None = None
             try:
                 outcomes = runner.many(
-                    (self._intent(each) for each in self._rows),
+                    _Intents(self._rows, self._intent),
                     retry_failed=retry_failed,
                     max_failures=max_failures,
                     halt=self._watch.reason,
@@ -97,15 +98,16 @@ class Execution:
                     then=self._confirmation,
                     tick=tick,
                 )
+                self._look_at_refused(outcomes)
             except BaseException as error:
-                if (so_far := getattr(error, "outcomes", None)) is not None:
+                if (so_far := getattr(error, "outcomes", outcomes)) is not None:
                     error.result = self._result(so_far)  # type: ignore[attr-defined]
                     error.add_note(
                         "Nothing is under way any more. What was sent is recorded: the partial result is on this error as "
                         ".result (in a notebook sys.last_value.result), and executing again sends only the rest."
                     )
                 raise
-        return self._result(self._looked_at(outcomes))
+        return self._result(outcomes)
 
     def _is_asked(self, each: Asked) -> bool:
         # What was sent earlier is asked about again only for its confirm; the runner knows the answer.
@@ -126,7 +128,7 @@ class Execution:
             appid=terms.appid,
         )
 
-    def _looked_at(self, outcomes: list[Outcome]) -> list[Outcome]:
+    def _look_at_refused(self, outcomes: list[Outcome]) -> None:
         """Look at the coupons whose confirm was refused: one that someone else has confirmed needs nothing more."""
         refused = {
             index: self._api.question(
@@ -137,21 +139,19 @@ class Execution:
             for index, (each, outcome) in enumerate(zip(self._rows, outcomes, strict=True))
             if outcome.answer is not None and outcome.followed is not None and outcome.followed.status == "failed"
         }
-        seen = list(outcomes)
         places = list(refused)
 
         def look(place: int, came: Answer | WxCouponError) -> None:
             # When it cannot be looked at, the refusal stands.
             if isinstance(came, Answer) and came.document.get("coupon_state") != "CONFIRMING":
                 followed = Outcome("already", without_echoes(came.document))
-                seen[places[place]] = replace(outcomes[places[place]], followed=followed)
+                outcomes[places[place]] = replace(outcomes[places[place]], followed=followed)
 
         looking = self._api.start([(question, Doubt.NONE) for question in refused.values()], look)
         try:
             self._api.wait(looking)
         finally:
             self._api.cancel([looking])
-        return seen
 
     def _result(self, outcomes: list[Outcome]) -> pd.DataFrame:
         """Put what came of each row beside the audience."""
@@ -194,13 +194,26 @@ class Execution:
             yield each.row, outcome
 
 
+class _Intents(Sequence[Intent]):
+    """The sends of rows, each made when it is looked up: all of them at once would take a kilobyte a user."""
+
+    def __init__(self, rows: Sequence[Asked], intent: Callable[[Asked], Intent]) -> None:
+        self._rows, self._intent = rows, intent
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._intent(self._rows[index])
+
+
 class _StockWatch:
     """Looks at the stock when a send is refused: whether it can be sent at all any more."""
 
     def __init__(self, api: Api, inputs: Inputs, now: Callable[[], datetime]) -> None:
         self._api, self._terms, self._now = api, inputs.terms, now
         self._reason: str | None = None
-        self._looked_at = -_LOOK_SECONDS
+        self._looked_at: dict[tuple[str, int | None], float] = {}  # a look clears its own kind of refusal only
 
     def reason(self, intent: Intent, refusal: ApiError) -> str | None:
         """Say why the run must end after this refusal; None when the refusal was about its user."""
@@ -208,8 +221,9 @@ class _StockWatch:
             return of_all
         if intent.operation != "send_coupon" or refusal.numeric_code in _ABOUT_THE_USER or refusal.code == "USER_ERROR":
             return None
-        if self._reason is None and time.monotonic() - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = time.monotonic()
+        kind, now = (refusal.code, refusal.numeric_code), time.monotonic()
+        if self._reason is None and now - self._looked_at.get(kind, -_LOOK_SECONDS) >= _LOOK_SECONDS:
+            self._looked_at[kind] = now
             try:
                 offer = fetch_offer(self._api, self._terms.product_coupon_id, self._terms.stock_id, self._now())
             except WxCouponError:

@@ -66,6 +66,7 @@ class Journal:
         self._brand_id = brand_id
         self._lock = threading.Lock()
         self._process = os.getpid()
+        self._ended: set[int] = set()  # leases whose runs are over, while they could not be deleted
         self._who = _who()
         with self._said():
             if self.path is not None:
@@ -121,9 +122,11 @@ class Journal:
         try:
             yield lease
         finally:
-            # What the run came to must not be lost because this fails; the lease ends with the process then.
+            # What the run came to must not be lost because this fails; the next run here, or the end of the process, makes
+            # up for it.
+            self._ended.add(lease)
             with suppress(JournalError), self.writing() as db:
-                db.execute("DELETE FROM leases WHERE id = ?", (lease,))
+                self._bury(db)
 
     def write(
         self, lease: int, *, ends: Sequence[End] = (), begins: Sequence[Intent] = (), retry_failed: bool = False
@@ -276,9 +279,9 @@ class Journal:
         return found
 
     def _bury(self, db: sqlite3.Connection) -> None:
-        """Drop the leases of processes that are no more."""
+        """Drop the leases of runs that are over, and of processes that are no more."""
         for (lease,) in db.execute("SELECT id FROM leases").fetchall():
-            if not _lives(db, lease):
+            if lease in self._ended or not _lives(db, lease):
                 db.execute("DELETE FROM leases WHERE id = ?", (lease,))
 
     def _begin_row(self, claim: Claim, lease: int, now: str) -> tuple[object, ...]:

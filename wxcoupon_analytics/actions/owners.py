@@ -16,7 +16,7 @@ import psutil
 
 # Start times are read off the machine's clock, which may be set meanwhile; ids do not come round within two seconds.
 _SAME_START_SECONDS = 2.0
-# Of a process elsewhere only its last sign of life is seen.
+# A run at work shows itself every few seconds. One that has not for so long is over, though its process may idle on.
 SILENCE = timedelta(minutes=10)
 
 
@@ -34,9 +34,11 @@ class Owner:
         return cls(_host(), os.getpid(), psutil.Process().create_time())
 
     def lives(self, beat_at: datetime) -> bool:
-        """Whether it is still at work; one on another host is believed to be, for a while after its last sign of life."""
+        """Whether it is still at work: heard of lately, and, where that can be seen, still running."""
+        if datetime.now(UTC) - beat_at >= SILENCE:
+            return False
         if self.host != _host():
-            return datetime.now(UTC) - beat_at < SILENCE
+            return True
         try:
             process = psutil.Process(self.pid)
             # A killed child that nobody has waited for keeps its id, and does nothing any more.

@@ -11,11 +11,11 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 
 from wxcoupon_analytics.actions.intent import Intent
@@ -102,7 +102,7 @@ class Runner:
 
     def many(
         self,
-        intents: Iterable[Intent],
+        intents: Sequence[Intent],
         *,
         retry_failed: bool = False,
         max_failures: int | None = None,
@@ -116,8 +116,8 @@ class Runner:
 
         Parameters
         ----------
-        intents : iterable of Intent
-            Taken as earlier ones are answered, at most ``in_flight`` ahead.
+        intents : sequence of Intent
+            Looked up as earlier ones are answered, at most ``in_flight`` ahead.
         retry_failed : bool
             Whether to ask again what was refused for good. Another body under its number is asked in any case.
         max_failures : int, optional
@@ -143,11 +143,14 @@ class Runner:
             would have been returned: what was not answered is ``unknown``, what was not begun ``not_started``.
         """
         with self._journal.lease() as lease:
-            run = _Run(self._api, self._journal, lease, retry_failed, max_failures, halt, keep, then, tick, in_flight)
+            run = _Run(
+                self._api, self._journal, lease, intents, retry_failed, max_failures, halt, keep, then, tick, in_flight
+            )
             try:
-                run.carry_out(iter(enumerate(intents)))
+                run.carry_out()
             except BaseException as error:
-                run.wind_down("the run was stopped before this")
+                with suppress(KeyboardInterrupt):  # pressed again: what is not known by then is unknown
+                    run.wind_down("the run was stopped before this")
                 error.outcomes = run.in_order()  # type: ignore[attr-defined]
                 raise
             return run.in_order()
@@ -161,6 +164,7 @@ class _Run:
         api: Api,
         journal: Journal,
         lease: int,
+        intents: Sequence[Intent],
         retry_failed: bool,
         max_failures: int | None,
         halt: Callable[[Intent, ApiError], str | None],
@@ -174,9 +178,10 @@ class _Run:
         self._halt, self._keep, self._then, self._tick = halt, keep, then, tick
         self._in_flight = in_flight
         self._outcomes: dict[int, Outcome] = {}  # what follows from intent i stands at ~i
-        self._waiting: Iterator[tuple[int, Intent]] = iter(())
+        # A place and not an iterator: the Stop button would lose what it was just giving, and break off a generator.
+        self._intents, self._begun = intents, 0
         self._following: deque[tuple[int, Intent]] = deque()
-        self._taken: dict[int, Intent] = {}  # taken from those waiting, and no outcome yet
+        self._taken: dict[int, Intent] = {}  # begun, and no outcome yet
         self._held: deque[int] = deque()  # in the hands of another run
         self._look_at = 0.0
         self._wrote_at = time.monotonic()
@@ -191,9 +196,8 @@ class _Run:
         self._halted: str | None = None
         self._is_broken = False  # the journal cannot be written
 
-    def carry_out(self, intents: Iterator[tuple[int, Intent]]) -> None:
+    def carry_out(self) -> None:
         """Begin, ask, wait, record, until nothing is left."""
-        self._waiting = intents
         while True:
             begins = self._next()
             if self._ends or begins or time.monotonic() - self._wrote_at > _BEAT_SECONDS:
@@ -211,6 +215,7 @@ class _Run:
         """Let what is in flight be answered for a moment, cut off the rest, and record what came."""
         # Whether a refusal is final would have to be asked about; that is for the next run.
         self._halt = lambda intent, error: reason
+        self._halted = self._halted or reason
         deadline = time.monotonic() + _GRACE_SECONDS
         try:
             while len(self._arrived) < len(self._under_way) and time.monotonic() < deadline:
@@ -225,11 +230,8 @@ class _Run:
     def in_order(self) -> list[Outcome]:
         """Give the outcomes in the order of the intents."""
         return [
-            replace(self._outcomes[index], followed=self._outcomes[~index])
-            if ~index in self._outcomes
-            else self._outcomes[index]
-            for index in sorted(self._outcomes)
-            if index >= 0
+            replace(self._outcomes.get(index, Outcome("unknown")), followed=self._outcomes.get(~index))
+            for index in range(len(self._intents))
         ]
 
     def _next(self) -> dict[int, tuple[Intent, Question]]:
@@ -240,13 +242,15 @@ class _Run:
             return begins
         chosen = [self._following.popleft() for _ in range(min(room, len(self._following)))]
         if self._halted is None:
-            chosen += islice(self._waiting, room - len(chosen))
+            until = min(self._begun + room - len(chosen), len(self._intents))
+            chosen += [(index, self._intents[index]) for index in range(self._begun, until)]
+            self._begun = until
             if self._held and not chosen and time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + _LOOK_SECONDS
                 held = [self._held.popleft() for _ in range(min(room, len(self._held)))]
                 chosen = [(index, self._taken[index]) for index in held]
+        self._taken.update(chosen)
         for index, intent in chosen:
-            self._taken[index] = intent
             try:
                 begins[index] = intent, self._api.question(intent.operation, intent.path, body=intent.body)
             except ValidationError as error:
@@ -322,9 +326,10 @@ class _Run:
                 self._ends.append((index, End(claim, self._keep(came.document), came.request_id)))
                 continue
             end = End(claim, came)
-            self._ends.append((index, end))
-            if self._must_halt(claim.intent, came, is_follow_up=index < 0):
-                self._ends[-1] = index, replace(end, is_final=False)
+            # Not final until it is known to be about this one alone: finding out takes requests, which may be stopped.
+            self._ends.append((index, replace(end, is_final=False)))
+            if not self._must_halt(claim.intent, came, is_follow_up=index < 0):
+                self._ends[-1] = index, end
 
     def _must_halt(self, intent: Intent, error: WxCouponError, *, is_follow_up: bool) -> bool:
         if isinstance(error, ApiError) and not error.maybe_executed and (reason := self._halt(intent, error)):
@@ -354,17 +359,19 @@ class _Run:
         )
 
     def _settle(self, index: int, outcome: Outcome) -> None:
-        intent = self._taken.pop(index, None)
+        intent = self._taken.get(index)
         if intent is None:
             return
         self._outcomes[index] = outcome
+        del self._taken[index]
         self._tick(outcome if index >= 0 else replace(outcome, is_follow_up=True))
         if index >= 0 and outcome.answer is not None and (after := self._then(intent, outcome.answer)) is not None:
             self._following.append((~index, after))
 
     def _leave(self, reason: str) -> None:
         """Say of what was not done what the journal knows of it."""
-        left = {**self._taken, **dict(self._following), **dict(self._waiting)}
+        left = {index: intent for index, intent in enumerate(self._intents) if index not in self._outcomes}
+        left |= {index: intent for index, intent in self._taken.items() if index < 0} | dict(self._following)
         self._following.clear()
         try:
             known = self._journal.known([intent.request_no for intent in left.values()])
@@ -373,7 +380,9 @@ class _Run:
         for index, intent in left.items():
             record = known.get(intent.request_no)
             self._taken[index] = intent
-            self._settle(index, settled(intent, record) if record else Outcome("not_started", reason=reason))
+            # That an earlier run could not do it says nothing of this one, which has not tried.
+            is_open = record is None or record.status == "unsent"
+            self._settle(index, Outcome("not_started", reason=reason) if is_open else settled(intent, known[intent.request_no]))
 
 
 def failures_allowed(count: int) -> int:

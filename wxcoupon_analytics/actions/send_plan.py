@@ -20,6 +20,7 @@ from wxcoupon_analytics.api import Api
 from wxcoupon_analytics.errors import ConfirmationError, ValidationError
 
 _ARMS = (READY, ALREADY_SENT, HELD_OUT)
+_OVERTAKEN = "this plan holds the user out, but another run of the campaign has begun to send to them"
 
 
 class SendPlan:
@@ -202,20 +203,23 @@ class SendPlan:
         _check_confirmation(confirm, left=len(due - settled), planned=len(due), whole=len(due) + earlier)
         # What became possible since the plan was made is not in the number that was confirmed.
         chosen = due & self._due(now, retry_failed=retry_failed)
-        arms = standing.arms
+        arms, drawn = standing.arms, set[int]()
         if self._inputs.holdout > 0:
             drawn = self._verdicts.assigned & now.assigned
-            users = {a.openid: now.statuses[a.row] == HELD_OUT for a in self._inputs.asked if a.row in drawn}
+            users = {each: now.statuses[each.row] == HELD_OUT for each in self._inputs.asked if each.row in drawn}
             campaign, share, seed = self._inputs.terms.campaign, self._inputs.holdout, self._inputs.seed
             assign(self._journal, campaign, users, holdout=share, seed=seed, at=self._now())
             arms = look_up_arms(self._journal, self._inputs.terms, self._inputs.asked)
+        verdicts = self._verdicts.updated(now, due)
+        for row in (drawn - arms.keys() - due) | (set(verdicts.rows()) - chosen):
+            verdicts.statuses[row], verdicts.reasons[row] = BLOCKED, _OVERTAKEN
         execution = Execution(
             self._api,
             self._inputs,
             frame=self._frame,
             records=standing.records,
             arms=arms,
-            verdicts=self._verdicts.updated(now, due),
+            verdicts=verdicts,
             chosen=chosen,
             is_confirming=self._is_confirming,
             now=self._now,

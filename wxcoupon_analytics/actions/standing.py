@@ -91,17 +91,23 @@ def check_shares(journal: Journal, campaign: str, *, holdout: float, seed: int) 
 
 
 def assign(
-    journal: Journal, campaign: str, users: Mapping[str, bool], *, holdout: float, seed: int, at: datetime
+    journal: Journal, campaign: str, users: Mapping[Asked, bool], *, holdout: float, seed: int, at: datetime
 ) -> None:
-    """Record the arms of users (held out or not), durably; an arm recorded before stays."""
+    """Record the arms of users (held out or not), durably; an arm recorded before stays.
+
+    Whom another run of the campaign has begun to send to since they were drawn is in no arm: it cannot be held out any more.
+    """
+    assigned_at = at.isoformat()
     with journal.writing() as db:
         _check_shares(db, journal.brand_id, campaign, holdout, seed)
         db.executemany(
             "INSERT OR IGNORE INTO assignments (brand_id, campaign, openid, arm, holdout, seed, assigned_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS (SELECT 1 FROM actions "
+            "WHERE brand_id = ?1 AND request_no = ?8 AND status IN ('done', 'unknown'))",
             [
-                (journal.brand_id, campaign, openid, "hold" if held_out else "send", holdout, seed, at.isoformat())
-                for openid, held_out in users.items()
+                (journal.brand_id, campaign, each.openid, arm, holdout, seed, assigned_at, each.number)
+                for each, held_out in users.items()
+                for arm in ["hold" if held_out else "send"]
             ],
         )
 

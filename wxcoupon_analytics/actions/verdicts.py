@@ -52,8 +52,11 @@ class Verdicts:
         return (row for row, given in enumerate(self.statuses) if given == status)
 
     def updated(self, now: Verdicts, due: Collection[int]) -> Verdicts:
-        """Give later verdicts on the rows that are due, and on those sent meanwhile; the others keep theirs."""
-        newer = [row in due or status == ALREADY_SENT for row, status in enumerate(now.statuses)]
+        """Give later verdicts on the rows that are due or held out, and on those sent meanwhile; the others keep theirs."""
+        newer = [
+            row in due or status == ALREADY_SENT or before == HELD_OUT
+            for row, (before, status) in enumerate(zip(self.statuses, now.statuses, strict=True))
+        ]
         return Verdicts(
             [b if new else a for a, b, new in zip(self.statuses, now.statuses, newer, strict=True)],
             [b if new else a for a, b, new in zip(self.reasons, now.reasons, newer, strict=True)],

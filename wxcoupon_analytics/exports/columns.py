@@ -136,6 +136,14 @@ def starts_formula(text: str) -> bool:
 _BY_DTYPE: Final[Mapping[type[DType], Kind]] = {nw.Boolean: "flag", nw.Date: "day", nw.Duration: "duration"}
 
 
+def hours(span: timedelta) -> str:
+    """Write a duration as hours, minutes and seconds."""
+    sign = "-" if span < timedelta() else ""
+    minutes, seconds = divmod(abs(span), timedelta(minutes=1))
+    rest = f"{seconds.total_seconds():09.6f}".rstrip("0").rstrip(".")
+    return f"{sign}{minutes // 60}:{minutes % 60:02}:{rest}"
+
+
 @cache
 def _units() -> Mapping[str, str]:
     return {column.name: column.unit for entity in (*ENTITIES.values(), EVENTS) for column in entity.columns}

@@ -16,7 +16,7 @@ from typing import Final
 
 from narwhals.typing import IntoFrame
 
-from wxcoupon_analytics.exports.columns import Column, Value, export, starts_formula
+from wxcoupon_analytics.exports.columns import Column, Value, export, hours, starts_formula
 from wxcoupon_analytics.exports.destination import replacing
 
 # What a spreadsheet takes for a number, a sum of money, a time, a date or a truth.
@@ -112,7 +112,7 @@ def _text(value: Value) -> str:
         case datetime():
             return value.isoformat(" ")
         case timedelta():
-            return _hours(value)
+            return hours(value)
         case _:
             return str(value)
 
@@ -121,10 +121,3 @@ def _marked(text: str) -> str:
     """Add the marks; a text that has one of its own gets another, so that taking marks off gives back every text."""
     tab = "\t" if _GUESSED.match(text) or text.endswith("\t") else ""
     return ("'" if starts_formula(text) or text.startswith("'") else "") + text + tab
-
-
-def _hours(span: timedelta) -> str:
-    sign = "-" if span < timedelta() else ""
-    minutes, seconds = divmod(abs(span), timedelta(minutes=1))
-    rest = f"{seconds.total_seconds():09.6f}".rstrip("0").rstrip(".")
-    return f"{sign}{minutes // 60}:{minutes % 60:02}:{rest}"

@@ -17,7 +17,7 @@ import xlsxwriter
 from narwhals.typing import IntoFrame
 
 from wxcoupon_analytics.errors import ValidationError
-from wxcoupon_analytics.exports.columns import Column, Exported, Kind, Value, export, starts_formula
+from wxcoupon_analytics.exports.columns import Column, Exported, Kind, Value, export, hours, starts_formula
 from wxcoupon_analytics.exports.destination import replacing
 
 Lang = Literal["zh", "en"]
@@ -106,7 +106,7 @@ def to_excel(frame: IntoFrame, path: str | os.PathLike[str], *, lang: Lang = "zh
         null              as it is                empty
         ================= ======================= ====================================================================
 
-        A number of more than fifteen digits, or a date before 1900, is text: Excel would change it. A text of more than
+        A number of more than fifteen digits, a date before 1900 or a duration below 0 is text: Excel would change it. A text of more than
         32,767 letters is cut, and ends in "…".
 
     Raises
@@ -225,6 +225,8 @@ def _as_excel_holds(value: Value) -> Value:
             return f"{value:f}"
         case date() if value.year < _FIRST_YEAR:
             return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+        case timedelta() if value < timedelta():  # Excel shows a time below 0 as a row of #
+            return hours(value)
         case _:
             return value
 

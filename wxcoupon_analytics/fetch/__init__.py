@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Fetch", "Fetched"]
 
 OnError = Literal["raise", "collect"]
-_A_DAY = timedelta(days=1)
+_HALF_A_DAY = timedelta(hours=12)  # less than a day: a nightly fetch must not take up the one that failed last night
 # An order of WeChat Pay can be refunded for a year (交易时间超过一年的订单无法提交退款).
 _A_YEAR = timedelta(days=365)
 _SAVED = pa.schema([("entity", TEXT), ("rows", NUMBER), ("taken_at", TIME), ("path", TEXT), ("complete", FLAG)])
@@ -193,7 +193,7 @@ class Fetch:
         store: SnapshotStore | None = None,
         on_error: OnError = "raise",
         resume: bool = True,
-        resume_within: timedelta = _A_DAY,
+        resume_within: timedelta = _HALF_A_DAY,
         show_progress: bool | None = None,
     ) -> pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame] | Fetched:
         """Fetch the coupons of users, one user at a time: no endpoint lists all coupons.
@@ -224,7 +224,7 @@ class Fetch:
         resume : bool, default True
             With a store: go on from where the same fetch (brand, appid, filters, openids in any order, store) ended
             early. False begins anew.
-        resume_within : timedelta, default 1 day
+        resume_within : timedelta, default 12 hours
             An unfinished fetch that was begun longer ago is not gone on with but begun anew; what it had stored stays.
         show_progress : bool, optional
             None: only where someone is watching.
@@ -278,7 +278,7 @@ class Fetch:
         returns_within: timedelta | None = _A_YEAR,
         on_error: OnError = "raise",
         resume: bool = True,
-        resume_within: timedelta = _A_DAY,
+        resume_within: timedelta = _HALF_A_DAY,
         show_progress: bool | None = None,
     ) -> Fetched:
         """Fetch only the users who, by what the store last saw, hold a coupon that can have changed.
@@ -405,7 +405,7 @@ class Fetch:
             saved.append((entity, kept.rows, kept.taken_at, str(kept.path), True))
         for each_appid, asked, name in self._everyone(store, openids, appid):
             with asked:
-                request = Request(name or asked.digest, each_appid, {}, on_error, resume, _A_DAY)
+                request = Request(name or asked.digest, each_appid, {}, on_error, resume, _HALF_A_DAY)
                 fetched = self._into_store(store, request, asked, show_progress)
             saved.append(("user_coupons", fetched.coupons, fetched.ended_at, fetched.path, fetched.complete))
         return frame_of(pa.Table.from_pylist([dict(zip(_SAVED.names, row, strict=True)) for row in saved], _SAVED))

@@ -63,8 +63,10 @@ def state_changes(user_coupon_history: IntoFrameT) -> IntoFrameT:
     Notes
     -----
     A coupon's first reading is no change: what it was before is not known. States passed through between two readings are
-    not seen. Readings that lack an id, a state or a time say nothing and are left out; of two in one second, the one
-    further in the lifecycle came later. In DuckDB and Spark instants show in the zone of the session.
+    not seen. Readings that lack an id, a state (the coupon was asked for, and not there) or a time say nothing and are left
+    out; of two in one second, the one further in the lifecycle came later. A store's history has a row only where a coupon
+    changed, so there ``changed_after`` is the first reading of the state before, not the last. In DuckDB and Spark instants
+    show in the zone of the session.
 
     Examples
     --------

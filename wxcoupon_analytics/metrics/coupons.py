@@ -11,7 +11,7 @@ import narwhals as nw
 from narwhals.typing import IntoFrame
 
 from wxcoupon_analytics.errors import ValidationError
-from wxcoupon_analytics.metrics.engines import check_ids, collect, has_brand, open_frame
+from wxcoupon_analytics.metrics.engines import check_ids, collect, has_brand, open_frame, wrap
 
 IDS = ("stock_id", "coupon_code")
 # A coupon in one of these can still be used, or become usable.
@@ -29,6 +29,23 @@ def open_coupons(user_coupons: IntoFrame, needs: Iterable[str]) -> tuple[nw.Lazy
     schema = frame.collect_schema()
     check_ids({name: schema[name] for name in IDS}, entity="user_coupons")
     return made_lazy(frame, columns), key
+
+
+def check_current(user_coupons: IntoFrame) -> None:
+    """Refuse the store's history by itself, known by ``taken_at`` in every row.
+
+    It has a row only where a coupon changed, so its last row of a coupon is not the last time the coupon was seen.
+    """
+    frame = wrap(user_coupons)
+    if "taken_at" not in frame.collect_schema():
+        return
+    counts = collect(frame.select(rows=nw.len(), stored=nw.col("taken_at").count()), ["rows", "stored"])
+    if 0 < counts["rows"][0] == counts["stored"][0]:
+        raise ValidationError(
+            "the user_coupons frame is a history (every row has taken_at), which does not say until when a coupon that did not"
+            ' change was seen: pass store.load("user_coupons"), or pd.concat([store.load("user_coupons"),'
+            ' store.history("user_coupons")])'
+        )
 
 
 def made_lazy(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], columns: Sequence[str]) -> nw.LazyFrame[Any]:
@@ -55,5 +72,7 @@ def groups_of(by: str | Sequence[str] | None, added: Iterable[str]) -> list[str]
     groups = [by] if isinstance(by, str) else list(by or ())
     clash = sorted({name for name in groups if name in set(added) or groups.count(name) > 1})
     if clash:
-        raise ValidationError(f"by={by!r}: {', '.join(clash)} is given twice or is a name that the result needs: rename it")
+        raise ValidationError(
+            f"by={by!r}: {', '.join(clash)} is given twice or is a column of the result itself, or of the work on it"
+        )
     return groups

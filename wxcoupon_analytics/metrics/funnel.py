@@ -52,7 +52,7 @@ def coupon_funnel(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None = 
                                         :func:`redemption_rate`. Then where they stand, which adds up to
                                         ``received``: ``used``; ``usable`` (PENDING, EFFECTIVE); ``lost`` (EXPIRED,
                                         DELETED, DEACTIVATED); ``unconfirmed`` (CONFIRMING); ``other`` (invented later,
-                                        or not known)
+                                        or not known: asked for, and not there)
         count  Int64, coupons
         share  Float64, 0–1             of the coupons received
         as_of  datetime, Asia/Shanghai  the latest ``fetched_at`` in the group
@@ -61,7 +61,7 @@ def coupon_funnel(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None = 
     Raises
     ------
     ValidationError
-        A column is missing, ids are floats, ``by`` repeats a column or names one that the result adds, or ``fetched_at``
+        A column is missing, ids are floats, ``by`` repeats a column or has a name that the result needs, or ``fetched_at``
         is not timezone-aware.
 
     Examples

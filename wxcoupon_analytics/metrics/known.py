@@ -43,7 +43,8 @@ def coverage(user_coupons: IntoFrameT, stocks: IntoFrame) -> IntoFrameT:
         ================= ======================== ==============================================================
         product_coupon_id string                   null for a stock that only the coupons name
         stock_id          string
-        known_count       Int64, coupons           distinct coupons known, but for those received after ``as_of``
+        known_count       Int64, coupons           distinct coupons known, but for those received after ``as_of``;
+                                                   also those that are not there any more
         sent_count        Int64, coupons           ``sent_count_info_total_count``
         coverage          Float64, 0–1             ``known_count`` / ``sent_count``; null when nothing was sent, or that is
                                                    not known. More than 1 when the platform's counter lags

@@ -169,7 +169,8 @@ def _experiment(result: IntoFrame, groups: list[str]) -> nw.DataFrame[Any]:
             f"openid {masked(openid, openid)} is in the experiment more than once: pass the result of one plan at a time"
         )
     return people.with_columns(
-        assigned_us=nw.col("assigned_at").dt.timestamp("us"), is_held_out=(nw.col("status") == "held_out").fill_null(False)
+        assigned_us=nw.col("assigned_at").dt.timestamp("us"),
+        is_held_out=(nw.col("status") == "held_out").fill_null(False),
     )
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from narwhals.dtypes import DType
 from narwhals.typing import IntoFrame, IntoFrameT
 
-from wxcoupon_analytics.metrics.coupons import IDS, OPEN, groups_of, open_coupons
+from wxcoupon_analytics.metrics.coupons import IDS, OPEN, check_current, groups_of, open_coupons
 from wxcoupon_analytics.metrics.engines import collect, give_back, microseconds
 from wxcoupon_analytics.metrics.states import latest_coupons
 
@@ -39,8 +39,9 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
     Parameters
     ----------
     user_coupons : frame
-        User coupons, current or a history. pandas, Polars (eager or lazy), PyArrow, DuckDB or PySpark; a lazy frame is
-        aggregated by its own engine, and only the aggregate comes to this process.
+        User coupons, current: ``store.load("user_coupons")``. A history may stand below them, not alone: the store's has
+        a row only where a coupon changed, so a used one would never mature. pandas, Polars (eager or lazy), PyArrow, DuckDB
+        or PySpark; a lazy frame is aggregated by its own engine, and only the aggregate comes to this process.
     by : str or list of str, optional
         Columns to group by, ``"stock_id"`` for example.
 
@@ -67,13 +68,14 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
     Raises
     ------
     ValidationError
-        A column is missing, ids are floats, ``by`` repeats a column or names one that the result adds, or ``fetched_at``
-        is not timezone-aware.
+        A column is missing, ids are floats, ``by`` repeats a column or has a name that the result needs, ``fetched_at`` is
+        not timezone-aware, or the frame is the store's history alone.
 
     Notes
     -----
     A use taken back is none: the coupon is EFFECTIVE again. A coupon of several uses is USED when the last of them is made.
-    A coupon counts once, at its latest reading, as in :func:`state_breakdown`.
+    A coupon counts once, at its latest reading, as in :func:`state_breakdown`. One whose state is not known (asked for, and
+    not there) counts as confirmed when ``confirm_time`` is set, and never as used.
 
     The rate to date is low while coupons are young; the matured rate is of campaigns long past. Between the two stands
     :func:`redemption_curve`.
@@ -91,6 +93,7 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
     """
     kinds = ["is_used", "is_confirmed", "is_matured"]
     groups = groups_of(by, [*_RATES, *kinds, "count", "as_of"])
+    check_current(user_coupons)
     needs = [*groups, "coupon_state", "confirm_time", "valid_end_time"]
     frame, key = open_coupons(user_coupons, needs)
     state = nw.col("coupon_state")
@@ -169,10 +172,11 @@ def redemption_curve(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None
     Parameters
     ----------
     user_coupons : frame
-        User coupons: current (``store.load``), or a history (``store.history``), which dates deletions better. pandas,
-        Polars (eager or lazy), PyArrow, DuckDB or PySpark; a lazy frame is aggregated by its own engine. Where it has a
-        column ``event`` (rows of ``user_coupon_events`` under those fetched), coupons known only from USE and RETURN are left
-        out: they are known because they were used.
+        User coupons, current: ``store.load("user_coupons")``. With the history below them (``pd.concat`` of that and
+        ``store.history("user_coupons")``) deletions are dated better; the history alone does not say until when a coupon
+        that did not change was watched. pandas, Polars (eager or lazy), PyArrow, DuckDB or PySpark; a lazy frame is
+        aggregated by its own engine. Where it has a column ``event`` (rows of ``user_coupon_events`` under those fetched),
+        coupons known only from USE and RETURN are left out: they are known because they were used.
     by : str or list of str, optional
         Columns to group by: the stock, a cohort.
 
@@ -203,8 +207,8 @@ def redemption_curve(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None
     Raises
     ------
     ValidationError
-        A column is missing, ids are floats, ``by`` repeats a column or names one that the result adds, or ``fetched_at``
-        is not timezone-aware.
+        A column is missing, ids are floats, ``by`` repeats a column or has a name that the result needs, ``fetched_at`` is
+        not timezone-aware, or the frame is the store's history alone.
 
     Notes
     -----
@@ -216,8 +220,9 @@ def redemption_curve(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None
     The latest reading decides: a use taken back is none. Coupons still open (CONFIRMING too: the shares are of coupons
     received) are censored at ``fetched_at``. An end without a time of its own lies between the last reading in which the
     coupon was open (its confirmation or receipt, if there is none) and the first that shows the end: the midpoint is taken.
-    So it is with every deletion, and with the use of a coupon of several. A state the API invents later counts as
-    watched until the coupon was last seen open. Coupons without a ``receive_time`` are left out.
+    So it is with every deletion, and with the use of a coupon of several. A coupon whose state is not known (asked for, and
+    not there), or is one that the API invents later, counts as watched until it was last seen open: a frame without such a
+    reading leaves it out. Coupons without a ``receive_time`` are left out.
 
     Examples
     --------
@@ -233,6 +238,7 @@ def redemption_curve(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None
     [0.0, 0.5, 0.5]
     """
     groups = groups_of(by, [*_CURVE, *_WORKED_OUT])
+    check_current(user_coupons)
     frame, key = _watched(user_coupons, groups)
     lives = _lives(frame, key, groups)
     counted = collect(

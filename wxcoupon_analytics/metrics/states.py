@@ -54,7 +54,8 @@ def state_breakdown(
         ============ ======================== ==================================================================
         *by          as given                 the group; times come back in Asia/Shanghai, categories as strings
         coupon_state string                   the seven states in lifecycle order, then states the API invented
-                                              later, alphabetically, then null if a coupon's state is unknown;
+                                              later, alphabetically, then null if a coupon's state is unknown
+                                              (in a store: asked for, and not there);
                                               every group has a row for each of them
         count        Int64, coupons
         share        Float64, 0–1             of the group; null when there are no coupons at all

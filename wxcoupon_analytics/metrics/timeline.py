@@ -39,7 +39,7 @@ def state_history(user_coupon_history: IntoFrameT) -> IntoFrameT:
         ============ ======================== ==================================================================
         column       dtype, unit              meaning
         ============ ======================== ==================================================================
-        day          date, Beijing            a day on which any coupon was read
+        day          date, Beijing            a day on which any coupon was read (of a store's history: changed)
         coupon_state string                   as in :func:`state_breakdown`; every day has a row for each of them
         count        Int64, coupons           whose last reading up to the end of ``day`` shows this state
         share        Float64, 0–1             of the coupons known by then

@@ -36,20 +36,20 @@ def tables_of(found: Readings) -> Tables:
     """Work out every table of a report; one about coupons is empty where no coupon is known."""
     budget = budget_use(found.stocks, found.product_coupons)
     names = budget[[*STOCK, "name", "remark"]]
-    sends = daily_sends(found.stock_history)
+    sends, quota = daily_sends(found.stock_history), quota_days(found.stock_history)
     this_week, week_before = week_sends(sends, found.week), week_sends(sends, found.week.before)
     forecast = exhaustion_forecast(found.stock_history, now=found.closing)
     tables: Tables = {
         "sends": _sends(this_week, week_before, budget),
         "forecast": _forecast(forecast, found.stock_history, names),
-        "limits": _limits(found, budget, names),
+        "limits": _limits(week_limits(quota, found.week), budget, names),
         **coupon_tables(found, budget, names),
         "daily_sends": named(_within(sends, found.week), names),
         "completeness": _completeness(found),
         "freshness": _freshness(found),
     }
-    tables["anomalies"] = _anomalies(found, tables, names)
-    tables["headlines"] = _headlines(found, tables)
+    tables["anomalies"] = _anomalies(found, tables, quota, names)
+    tables["headlines"] = _headlines(found, tables, week_limits(quota, found.week.before))
     return tables
 
 
@@ -85,9 +85,8 @@ def _within(daily_sends: pd.DataFrame, week: Week) -> pd.DataFrame:
     return daily_sends[touching]
 
 
-def _limits(found: Readings, budget: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
+def _limits(limits: pd.DataFrame, budget: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
     """Leave out stocks whose limit was left unused because they could not send: stopped, or all gone before."""
-    limits = week_limits(quota_days(found.stock_history), found.week)
     can_send = budget["state"].eq("SENDING").fillna(False) & budget["remaining_count"].gt(0).fillna(True)
     idle = limits["used_share"].fillna(0) == 0
     able = limits.merge(budget.loc[can_send, STOCK], on=STOCK, how="left", indicator=True)["_merge"].eq("both")
@@ -141,7 +140,7 @@ def _freshness(found: Readings) -> pd.DataFrame:
     )
 
 
-def _anomalies(found: Readings, tables: Tables, names: pd.DataFrame) -> pd.DataFrame:
+def _anomalies(found: Readings, tables: Tables, quota: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
     """List what should not be: counters that went backwards, more sent than allowed, coupons that nobody can place."""
     since = found.week.start
     odd: list[tuple[Any, ...]] = [
@@ -156,9 +155,7 @@ def _anomalies(found: Readings, tables: Tables, names: pd.DataFrame) -> pd.DataF
     ]
     odd += [
         ("over_daily_limit", *key, day, sends, limit)
-        for *key, day, sends, limit in rows_of(
-            quota_days(found.stock_history), *STOCK, "day", "sends", "max_count_per_day"
-        )
+        for *key, day, sends, limit in rows_of(quota, *STOCK, "day", "sends", "max_count_per_day")
         if day in found.week.days and sends > limit
     ]
     odd += [
@@ -185,7 +182,7 @@ def _anomalies(found: Readings, tables: Tables, names: pd.DataFrame) -> pd.DataF
     ]
 
 
-def _headlines(found: Readings, tables: Tables) -> pd.DataFrame:
+def _headlines(found: Readings, tables: Tables, limits_before: pd.DataFrame) -> pd.DataFrame:
     """Sum up the week in counts, each against the week before; a sum with a part not known is one of at least so many."""
     sends = tables["sends"]
     exact = not sends["sends"].isna().any()
@@ -206,7 +203,12 @@ def _headlines(found: Readings, tables: Tables) -> pd.DataFrame:
     ends = (found.closing + SOON).date()
     rows += [
         ("running_out", sum(day <= ends for day in soon.dropna()), None, False),
-        ("days_hit", int(tables["limits"]["days_hit"].sum()), _days_hit_before(found), False),
+        (
+            "days_hit",
+            int(tables["limits"]["days_hit"].sum()),
+            int(limits_before["days_hit"].sum()) if found.is_over and len(limits_before) else None,
+            False,
+        ),
     ]
     if found.knows_coupons:
         deleted = tables["deletions"]
@@ -233,8 +235,3 @@ def _headlines(found: Readings, tables: Tables) -> pd.DataFrame:
         change_share="share",
         is_at_least="flag",
     )
-
-
-def _days_hit_before(found: Readings) -> int | None:
-    limits = week_limits(quota_days(found.stock_history), found.week.before)
-    return int(limits["days_hit"].sum()) if found.is_over and len(limits) else None

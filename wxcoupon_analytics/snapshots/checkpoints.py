@@ -22,7 +22,7 @@ from wxcoupon_analytics.snapshots.rows import Rows
 
 _CHECKPOINT: Final = re.compile(r"(.+)\.(\d+)\.([0-9a-f]{16})\.parquet")
 # How many files a reading may cost beyond a checkpoint: a month of daily snapshots would be 31.
-_LOOSE: Final = 24
+_LOOSE: Final = 20
 _ROW_GROUP: Final = 1 << 17
 
 

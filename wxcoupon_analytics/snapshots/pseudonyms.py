@@ -14,8 +14,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import duckdb
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wxcoupon_analytics.entities.schemas import TEXT
 from wxcoupon_analytics.errors import SnapshotError, ValidationError
@@ -26,7 +27,7 @@ _SHORTEST: Final = 16
 _PSEUDONYM: Final = re.compile(r"p1_[A-Za-z0-9_-]{43}")
 # The columns that say who somebody is, and how such a field may be called in `extra`.
 PERSONAL: Final = ("openid", "unionid", "phone_number")
-_PERSONAL_FIELD: Final = re.compile(r"(open|union)_?id$|phone_number$", re.IGNORECASE)
+_PERSONAL_FIELD: Final = re.compile(r"(open|union)_?id|phone_number", re.IGNORECASE)
 
 
 class Pseudonyms:
@@ -102,16 +103,18 @@ class Pseudonyms:
         if self._key is None or not len(table):
             return table
         given = {name: table[name] for name in PERSONAL if name in table.column_names}
+        suspects = self._suspects(table, given)
         for name, ids in given.items():
             table = table.set_column(table.column_names.index(name), name, self._mapped(ids))
-        rows = [{name: ids[n].as_py() for name, ids in given.items()} for n in self._suspects(table, given)]
-        for n, ids in zip(self._suspects(table, given), rows, strict=True):
-            names = {identity: self.of(identity) for identity in ids.values() if identity}
-            row = {field.name: table[field.name][n].as_py() for field in table.schema}
-            row = {name: self._cleaned(name, value, names) for name, value in row.items()}
-            one = pa.Table.from_pylist([row], schema=table.schema)
-            table = pa.concat_tables([table.slice(0, n), one, table.slice(n + 1)])
-        return table
+        if not len(suspects):
+            return table
+        cleaned = []
+        for n, row in zip(suspects.tolist(), table.take(suspects).to_pylist(), strict=True):
+            names = {ids[n].as_py(): row[name] for name, ids in given.items() if ids[n].as_py()}
+            cleaned.append({name: self._cleaned(name, value, names) for name, value in row.items()})
+        others = np.setdiff1d(np.arange(len(table)), suspects)
+        mended = pa.concat_tables([table.take(others), pa.Table.from_pylist(cleaned, schema=table.schema)])
+        return mended.take(np.argsort(np.concatenate([others, suspects])))
 
     def _marks(self) -> set[str]:
         return {path.rpartition("/")[2].removesuffix(".json") for path in self._root.files(_CHECKS)}
@@ -123,24 +126,25 @@ class Pseudonyms:
         names = pa.array([None if i is None else self.of(i) for i in coded.dictionary.to_pylist()], TEXT)
         return names.take(coded.indices)
 
-    def _suspects(self, table: pa.Table, given: Mapping[str, pa.ChunkedArray]) -> list[int]:
+    def _suspects(self, table: pa.Table, given: Mapping[str, pa.ChunkedArray]) -> np.ndarray:
         """Find the rows in which other columns may name someone: few, and none of most fetches."""
-        suspects: set[int] = set()
+        texts = [
+            f'CAST("{field.name}" AS VARCHAR)'
+            for field in table.schema
+            if field.name not in given and (pa.types.is_string(field.type) or pa.types.is_nested(field.type))
+        ]
+        said = f"concat_ws(chr(31), {', '.join(texts)})"
+        named = [f"coalesce(contains({said}, nullif(\"{name}\", '')), false)" for name in given]
         if "extra" in table.column_names:
-            named = pc.match_substring_regex(table["extra"], r'(?i)((open|union)_?id|phone_number)"')
-            suspects.update(pc.indices_nonzero(named).to_pylist())
-        known = {i for ids in given.values() for i in pc.unique(ids).to_pylist() if i}
-        for field in table.schema:
-            if field.name in given or not (pa.types.is_string(field.type) or pa.types.is_list(field.type)):
-                continue
-            if table[field.name].null_count == len(table):
-                continue
-            texts = table[field.name].to_pylist()
-            mine = [ids.to_pylist() for ids in given.values()]
-            for n, text in enumerate(texts):
-                if text and any(ids[n] and ids[n] in known and ids[n] in str(text) for ids in mine):
-                    suspects.add(n)
-        return sorted(suspects)
+            named.append(f"coalesce(regexp_matches(extra, '{_PERSONAL_FIELD.pattern}', 'i'), false)")
+        if not named:
+            return np.empty(0, "int64")
+        numbered = table.append_column("#row", pa.array(np.arange(len(table))))
+        with duckdb.connect() as connection:
+            connection.register("given", numbered)
+            found = connection.sql(f'SELECT "#row" FROM given WHERE {" OR ".join(named)} ORDER BY 1').to_arrow_table()  # noqa: S608
+        rows: np.ndarray = found["#row"].to_numpy()
+        return rows
 
     def _cleaned(self, name: str, value: Any, names: Mapping[str, str]) -> Any:
         if name in PERSONAL:
