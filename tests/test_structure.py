@@ -14,6 +14,7 @@ from typer.main import get_command
 
 import wxcoupon_analytics as wx
 from wxcoupon_analytics.cli import app
+from wxcoupon_analytics.errors import HINTS
 
 PACKAGE = Path(wx.__file__).parent
 
@@ -110,3 +111,12 @@ def test_every_command_is_documented(name: str):
     for named, arguments in examples:
         parts = shlex.split(arguments.partition(" | ")[0])
         get_command(app).commands[named].make_context(named, parts)  # type: ignore[attr-defined]
+
+
+def test_the_readme_has_every_hint_and_every_metric():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for code, hint in HINTS.items():
+        assert f"| {code} | {hint} |" in readme
+    for name in wx.__all__:
+        if getattr(wx, name).__module__.startswith("wxcoupon_analytics.metrics"):
+            assert f"`{name}(" in readme, name

@@ -19,6 +19,7 @@ import tenacity
 
 import wxcoupon_analytics as wx
 from tests.shop import product_coupon
+from wxcoupon_analytics.actions import execution, send_plan, standing, stock_checks
 from wxcoupon_analytics.wire import exchange
 
 OURS = [
@@ -504,6 +505,159 @@ def test_stop_with_answers_that_do_not_come_leaves_them_unknown(shop: Shop):
     shop.box.faults(None)
     assert shop.plan(users(30)).execute(confirm=10)["status"].tolist() == ["sent"] * 10 + ["already_sent"] * 20
     assert set(shop.held().values()) == {1}
+
+
+def test_stop_while_a_request_is_being_made_loses_no_row(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    plan = shop.plan(users(300))
+    question, calls = shop.client.api.question, itertools.count()
+
+    def press(*args: Any, **options: Any) -> Any:
+        if next(calls) == 150:
+            raise KeyboardInterrupt
+        return question(*args, **options)
+
+    monkeypatch.setattr(shop.client.api, "question", press)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        plan.execute(confirm=300)
+    monkeypatch.undo()
+    result = caught.value.result  # type: ignore[attr-defined]
+    assert result["openid"].tolist() == users(300)["openid"].tolist()
+    assert set(result.loc[result["status"] == "sent", "openid"]) == set(shop.held())
+    assert set(result["status"]) <= {"sent", "blocked"}
+    assert shop.plan(users(300)).execute(confirm=300 - len(shop.held()))["status"].isin(["sent", "already_sent"]).all()
+    assert shop.held() == {f"user-{i}": 1 for i in range(300)}
+
+
+def test_stop_pressed_twice_still_gives_the_result(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    shop.box.faults("stall", times=None, seconds=20, when="after", method="POST", path="/users/user-1/")
+    plan = shop.plan(users(20))
+    presses = itertools.count()
+
+    def press(_: float) -> None:
+        # In the loop that waits for what is in flight: only a run that was stopped sleeps here.
+        next(presses)
+        raise KeyboardInterrupt
+
+    def stop_once_all_but_one_are_there() -> None:
+        while sum(shop.held().values()) < 20:
+            threading.Event().wait(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("wxcoupon_analytics.actions.runner.time.sleep", press)
+    thread = threading.Thread(target=stop_once_all_but_one_are_there)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        plan.execute(confirm=20)
+    monkeypatch.undo()
+    thread.join()
+    assert next(presses) == 1, "it was pressed again"
+    statuses = caught.value.result["status"].tolist()  # type: ignore[attr-defined]
+    assert statuses[1] == "unknown"
+    assert set(statuses) <= {"sent", "unknown"}
+    assert set(shop.journal()["status"]) <= {"done", "unknown"}
+
+
+def test_stop_while_refused_confirms_are_looked_at_keeps_the_result(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    shop.box.faults("status", times=None, code=400, signed=True, method="POST", path="/confirm$")
+    plan = shop.plan(users(5), confirm_coupons=True)
+    question = shop.client.api.question
+
+    def press(operation: str, *args: Any, **options: Any) -> Any:
+        if operation == "get_user_coupon":
+            raise KeyboardInterrupt
+        return question(operation, *args, **options)
+
+    monkeypatch.setattr(shop.client.api, "question", press)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        plan.execute(confirm=5)
+    result = caught.value.result  # type: ignore[attr-defined]
+    assert result["status"].tolist() == ["sent"] * 5
+    assert result["reason"].str.startswith("sent, but not confirmed").all()
+
+
+def test_a_lease_that_could_not_be_given_back_holds_nothing_from_the_next_run(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    plan, journal = shop.plan(users(200)), shop.client._journal
+    writing, calls = journal.writing, itertools.count()
+
+    def full() -> Any:
+        if next(calls) >= 5:
+            raise wx.JournalError("the disk is full")
+        return writing()
+
+    monkeypatch.setattr(journal, "writing", full)
+    with pytest.warns(UserWarning, match="could not be recorded"):
+        plan.execute(confirm=200)
+    monkeypatch.undo()
+    assert "unknown" in set(shop.journal()["status"])
+    rest, results = shop.plan(users(200)), []
+    thread = threading.Thread(target=lambda: results.append(rest.execute(confirm=rest.summary["ready"])), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert results, "it waits for itself"
+    assert set(results[0]["status"]) <= {"sent", "already_sent"}
+    assert shop.held() == {f"user-{i}": 1 for i in range(200)}
+
+
+def test_what_an_earlier_run_could_not_do_and_this_one_did_not_begin_is_blocked_not_unknown(shop: Shop):
+    shop.box.faults("status", times=None, code=403, signed=True, method="POST", path="/users/")
+    first = shop.plan(users(300)).execute(confirm=300, max_failures=300)
+    tried = set(first.loc[first["attempts"] > 0, "openid"])
+    shop.box.faults(None)
+    shop.box.faults("status", times=None, code=400, signed=True, method="POST", path="/users/")
+    second = shop.plan(users(300)[::-1]).execute(confirm=300, max_failures=0).set_index("openid")
+    not_begun = second[(second["attempts"] == 0) & second.index.isin(tried)]
+    assert len(not_begun) > 0
+    assert set(not_begun["status"]) == {"blocked"}
+    assert not_begun["reason"].str.contains("max_failures=0").all()
+
+
+def test_whom_another_run_began_to_send_to_meanwhile_is_in_no_arm(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    plan, other = shop.plan(users(100), holdout=0.5), shop.plan(users(100))
+
+    def overtaken(*args: Any, **options: Any) -> None:
+        other.execute(confirm=100)
+        standing.assign(*args, **options)
+
+    monkeypatch.setattr(send_plan, "assign", overtaken)
+    result = plan.execute(confirm=plan.summary["ready"])
+    assert set(shop.held().values()) == {1}
+    assert "held_out" not in set(result["status"])
+    overtook = plan.rows["status"] == "held_out"
+    assert result.loc[overtook, "reason"].str.contains("another run of the campaign").all()
+    assert result["assigned_at"].isna().all()
+    assert set(shop.plan(users(100), holdout=0.5).rows["status"]) == {"already_sent"}
+
+
+def test_a_limit_that_has_shrunk_since_the_plan_cuts_both_arms(brand):
+    shop = Shop(*brand, next(_numbers), max_count=100)
+    plan = shop.plan(users(90), holdout=0.3)
+    list(shop.client.api.map("send_coupon", shop.sends_of_others(70)))
+    result = plan.execute(confirm=plan.summary["ready"])
+    assert Counter(result["status"])["sent"] == 30
+    last = result.index[result["status"] == "sent"].max()
+    assert set(result.loc[:last, "status"]) == {"sent", "held_out"}
+    assert result.loc[result["status"] == "held_out", "assigned_at"].notna().all()
+    assert result.loc[result["status"] == "blocked", "assigned_at"].isna().all()
+
+
+def test_a_stock_that_ends_right_after_it_was_looked_at_fails_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    plan, looks = shop.plan(users(600)), itertools.count()
+    product, stock = shop.ids["product_coupon_id"], shop.ids["stock_id"]
+    shop.box.faults("status", times=1, code=400, signed=True, method="POST", path="/users/")
+
+    def look(*args: Any) -> Any:
+        offer = stock_checks.fetch_offer(*args)
+        if next(looks) == 0:
+            body = {"out_request_no": f"end-{stock}", "deactivate_reason": "r"}
+            shop.client.api.deactivate_stock(product, stock, body)
+        return offer
+
+    monkeypatch.setattr(execution, "fetch_offer", look)
+    result = plan.execute(confirm=600)
+    assert Counter(result["status"])["failed"] == 1, "the one that was refused for itself"
+    assert Counter(result["status"])["blocked"] > 0
 
 
 def test_a_journal_that_fails_on_the_way_ends_the_run_and_loses_no_answer(shop: Shop, monkeypatch: pytest.MonkeyPatch):

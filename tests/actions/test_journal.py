@@ -333,6 +333,7 @@ def test_an_owner_is_one_process_not_whoever_has_its_number_now(monkeypatch: pyt
     now = datetime.now(UTC)
     here = Owner.here()
     assert here.lives(now)
+    assert not here.lives(now - timedelta(minutes=11)), "its run is over, though it idles on"
     assert not Owner(here.host, here.pid, here.started - 3600).lives(now), "an earlier process of this number"
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()

@@ -142,6 +142,14 @@ def test_what_a_store_has_of_unchanged_coupons_takes_its_current_state(tmp_path:
         assert rows(ask(history.head(0))) == rows(ask(current.head(0)))
 
 
+def test_what_is_not_read_again_after_its_validity_does_not_mature() -> None:
+    """A refresh does not ask for who holds only a deleted coupon: the rate is 1 then, and 1/2 once everybody was asked."""
+    ends = {"confirm_time": START, "valid_end_time": hours(48)}
+    used, deleted = coupon("1", "USED", hours(60), **ends), coupon("2", "DELETED", hours(24), **ends)
+    assert only(redemption_rate(user_coupons(used, deleted)))["matured_rate"] == 1
+    assert only(redemption_rate(user_coupons(used, {**deleted, "fetched_at": hours(61)})))["matured_rate"] == 0.5
+
+
 def test_a_coupon_that_was_asked_for_and_not_there_is_confirmed_not_used_and_watched_until_it_was_last_seen() -> None:
     known = {"receive_time": START, "confirm_time": START, "valid_end_time": hours(30)}
     open_one, gone = coupon("1", "EFFECTIVE", hours(30), **known), coupon("1", None, hours(90), **known)

@@ -126,14 +126,15 @@ def test_refuses_an_engine_there_is_not(store, monkeypatch):
         store.scan("stocks", engine="pyspark")
 
 
+@pytest.fixture(scope="module")
+def session():
+    from tests.spark import local_session
+
+    return local_session()
+
+
 @pytest.mark.slow
 class TestSpark:
-    @pytest.fixture(scope="class")
-    def session(self):
-        from tests.spark import local_session
-
-        return local_session()
-
     @pytest.mark.parametrize("entity", ["stocks", "user_coupons"])
     def test_gives_what_load_gives(self, store, session, entity):
         store.save("stocks", stocks(stock("70", state="PAUSED", fetched_at=at(1, 0))), taken_at=at(1))

@@ -139,8 +139,9 @@ class Runner:
         JournalError
             Before anything was sent.
         KeyboardInterrupt
-            Raised again when nothing is under way any more, which takes less than two seconds. ``outcomes`` on it is what
-            would have been returned: what was not answered is ``unknown``, what was not begun ``not_started``.
+            Within two seconds no request is under way any more; then it is raised again, a few seconds later where a hundred
+            thousand were not begun. ``outcomes`` on it is what would have been returned: what was not answered is
+            ``unknown``, what was not begun ``not_started``.
         """
         with self._journal.lease() as lease:
             run = _Run(
@@ -225,12 +226,17 @@ class _Run:
             self._take_in()
             if self._ends:
                 self._turn({})
+            self._tick = lambda outcome: None  # what was not begun is no progress, and may be a hundred thousand
             self._leave(reason)
 
     def in_order(self) -> list[Outcome]:
         """Give the outcomes in the order of the intents."""
+        begun, not_begun = Outcome("unknown"), Outcome("not_started", reason=self._halted)
         return [
-            replace(self._outcomes.get(index, Outcome("unknown")), followed=self._outcomes.get(~index))
+            replace(
+                self._outcomes.get(index, begun if index < self._begun else not_begun),
+                followed=self._outcomes.get(~index),
+            )
             for index in range(len(self._intents))
         ]
 
@@ -382,7 +388,9 @@ class _Run:
             self._taken[index] = intent
             # That an earlier run could not do it says nothing of this one, which has not tried.
             is_open = record is None or record.status == "unsent"
-            self._settle(index, Outcome("not_started", reason=reason) if is_open else settled(intent, known[intent.request_no]))
+            self._settle(
+                index, Outcome("not_started", reason=reason) if is_open else settled(intent, known[intent.request_no])
+            )
 
 
 def failures_allowed(count: int) -> int:

@@ -61,7 +61,7 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
         matured_used_count      Int64, coupons           used, of those whose ``valid_end_time`` has passed at
                                                          ``fetched_at``
         matured_confirmed_count Int64, coupons           confirmed, of those
-        matured_rate            Float64, 0–1             their share: it does not change any more, but by returns
+        matured_rate            Float64, 0–1             their share: of a coupon it changes no more, but by a return
         as_of                   datetime, Asia/Shanghai  the latest ``fetched_at`` in the group
         ======================= ======================== ========================================================
 
@@ -76,6 +76,10 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
     A use taken back is none: the coupon is EFFECTIVE again. A coupon of several uses is USED when the last of them is made.
     A coupon counts once, at its latest reading, as in :func:`state_breakdown`. One whose state is not known (asked for, and
     not there) counts as confirmed when ``confirm_time`` is set, and never as used.
+
+    ``client.fetch.refresh`` leaves out users whose coupons are all final, so a coupon that was deleted or deactivated before
+    its ``valid_end_time`` may never be read again after it, and then does not mature: the matured rate is too high by those.
+    Fetch everybody, ``client.fetch.snapshot``, before relying on it.
 
     The rate to date is low while coupons are young; the matured rate is of campaigns long past. Between the two stands
     :func:`redemption_curve`.

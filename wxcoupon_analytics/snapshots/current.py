@@ -72,6 +72,11 @@ class Current:
         """Whether the generation alone is the current state."""
         return not self.deltas and not self.asked
 
+    def check_it_is_there(self) -> None:
+        """Raise a FileNotFoundError when the generation has been replaced by another."""
+        if self.generation is not None and self.generation not in self._root.files(_FOLDER):
+            raise FileNotFoundError(self._root.describe(self.generation))
+
     def unfolded_rows(self) -> int:
         """Count the rows that the generation lacks."""
         return sum(self.rows.rows(placed) for placed in self.deltas)

@@ -82,23 +82,30 @@ def stored_schema(schema: Entity) -> pa.Schema:
 def write(root: Root, path: str, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> int:
     """Put a Parquet file there, whole or not at all; give its number of rows."""
     rows = 0
+    gone: FileNotFoundError | None = None
 
     # Numbers that follow one another: of a run of them, only the step is kept.
     steps = {field.name: "DELTA_BINARY_PACKED" for field in schema if field.type == pa.int32()}
     dictionary = [name for name in schema.names if name not in steps] if steps else True
 
     def fill(sink: Any) -> None:
-        nonlocal rows
+        nonlocal rows, gone
         options = {"compression": "zstd", "use_dictionary": dictionary, "column_encoding": steps or None}
         with pq.ParquetWriter(sink, schema, **options) as writer:
-            for batch in batches:
-                rows += len(batch)
-                table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-                writer.write_table(table.replace_schema_metadata(schema.metadata))
+            try:
+                for batch in batches:
+                    rows += len(batch)
+                    table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+                    writer.write_table(table.replace_schema_metadata(schema.metadata))
+            except FileNotFoundError as error:
+                gone = error
+                raise
 
     try:
         root.put(path, fill)
     except OSError as error:
+        if gone is not None:  # it is one of those that are read, not this one
+            raise
         what = (schema.metadata or {}).get(f"{OURS}entity".encode(), b"the store's own").decode()
         raise SnapshotError(f"cannot save {what} to {root.describe(path)}: {error}") from error
     return rows

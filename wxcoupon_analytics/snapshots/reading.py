@@ -81,7 +81,11 @@ class Reading:
             found = connection.sql(current.state(connection, read))
             if where is not None:
                 shut(connection, self._root, [] if current.generation is None else [current.generation])
-            return collected(COUPONS, found, wanted, where=where)
+            try:
+                return collected(COUPONS, found, wanted, where=where)
+            except SnapshotError:
+                current.check_it_is_there()  # or the condition is blamed for a file that was replaced
+                raise
 
     def scan(
         self, wanted: Wanted, engine: Engine, until: dt.datetime | None, session: Any, fold: Callable[[], None]

@@ -627,7 +627,9 @@ class SnapshotStore:
         """Keep files few and readings fast. What goes wrong here has not harmed what was saved."""
         try:
             tidy()
-        except (SnapshotError, FileNotFoundError) as error:
+        except FileNotFoundError as error:
+            log.info("another process put what is stored of %s together: %s", entity, error)
+        except SnapshotError as error:
             log.warning("what is stored of %s stays as it was, not put together: %s", entity, error)
 
     def _fold(self) -> None:

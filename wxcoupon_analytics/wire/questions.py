@@ -28,8 +28,8 @@ class Question:
     """
 
     endpoint: Endpoint
-    target: str
-    body: bytes
+    target: str = field(repr=False)  # holds openids
+    body: bytes = field(repr=False)
     given: Mapping[str, str] = field(repr=False)
     expected: Mapping[str, str] = field(repr=False)
     content_type: str = JSON
