@@ -64,7 +64,8 @@ def asked(box: wx.Sandbox, what: str) -> int:
 
 def truth(box: wx.Sandbox) -> dict[str, str]:
     """Give the state of every coupon, by the brand's own books."""
-    return dict(box.truth("user_coupons").set_index("coupon_code")["coupon_state"])
+    # Sent together, they arrive in any order.
+    return dict(box.truth("user_coupons").sort_values("openid").set_index("coupon_code")["coupon_state"])
 
 
 def test_coupons_are_confirmed_once_however_often_it_is_run(brand: Brand):

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,19 @@ def users(count: int) -> pd.DataFrame:
 
 def sends(box: wx.Sandbox) -> int:
     return len([r for r in box.requests() if r["method"] == "POST" and r["path"].endswith("/coupons")])
+
+
+def when_sent(shop: Shop, count: int, act: Callable[[], object]) -> threading.Thread:
+    """Do something in another thread once so many coupons of the stock are sent."""
+
+    def watch() -> None:
+        while sum(shop.held().values()) < count:
+            threading.Event().wait(0.02)
+        act()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
 
 
 def test_every_ready_row_is_sent_once_and_every_row_is_accounted_for(shop: Shop):
@@ -320,13 +334,8 @@ def test_the_stock_is_looked_at_again_before_anything_is_sent(brand):
 def test_a_stock_that_leaves_sending_ends_the_run(shop: Shop):
     stock = shop.ids["stock_id"]
     plan = shop.plan(users(3000))
-    stop = threading.Timer(
-        0.7,
-        lambda: shop.client.api.deactivate_stock(
-            shop.ids["product_coupon_id"], stock, {"out_request_no": f"end-{stock}", "deactivate_reason": "r"}
-        ),
-    )
-    stop.start()
+    body = {"out_request_no": f"end-{stock}", "deactivate_reason": "r"}
+    stop = when_sent(shop, 200, lambda: shop.client.api.deactivate_stock(shop.ids["product_coupon_id"], stock, body))
     result = plan.execute(confirm=3000)
     stop.join()
     counts = Counter(result["status"])
@@ -461,8 +470,7 @@ def test_the_stop_button_ends_it_within_two_seconds_with_the_result_so_far(shop:
             pressed.append(time.monotonic())
             os.kill(os.getpid(), signal.SIGINT)
 
-        timer = threading.Timer(0.9, press)
-        timer.start()
+        when_sent(shop, 100, press)
         with pytest.raises(KeyboardInterrupt) as caught:
             plan.execute(confirm=1000)
         assert time.monotonic() - pressed[0] < 2
@@ -538,18 +546,11 @@ def test_stop_pressed_twice_still_gives_the_result(shop: Shop, monkeypatch: pyte
         next(presses)
         raise KeyboardInterrupt
 
-    def stop_once_all_but_one_are_there() -> None:
-        while sum(shop.held().values()) < 20:
-            threading.Event().wait(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
-
     monkeypatch.setattr("wxcoupon_analytics.actions.runner.time.sleep", press)
-    thread = threading.Thread(target=stop_once_all_but_one_are_there)
-    thread.start()
+    when_sent(shop, 20, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt) as caught:
         plan.execute(confirm=20)
     monkeypatch.undo()
-    thread.join()
     assert next(presses) == 1, "it was pressed again"
     statuses = caught.value.result["status"].tolist()  # type: ignore[attr-defined]
     assert statuses[1] == "unknown"

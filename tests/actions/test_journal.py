@@ -148,6 +148,10 @@ def test_only_its_owner_can_read_it(tmp_path: Path):
         claimed(journal, lease)
     for file in (tmp_path / "new").iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+        file.chmod(0o644)  # as a copy may have it
+    Journal(tmp_path / "new" / "j.sqlite3", brand_id="1")
+    for file in (tmp_path / "new").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
     journal.close()
 
 
@@ -192,10 +196,12 @@ def test_another_programs_database_is_not_taken_over(tmp_path: Path):
     with sqlite3.connect(tmp_path / "j.sqlite3") as db:
         db.execute("CREATE TABLE orders (id)")
     db.close()
+    (tmp_path / "j.sqlite3").chmod(0o644)
     before = (tmp_path / "j.sqlite3").read_bytes()
     with pytest.raises(wx.JournalError, match="some other SQLite database"):
         Journal(tmp_path / "j.sqlite3", brand_id="1")
     assert (tmp_path / "j.sqlite3").read_bytes() == before
+    assert os.name == "nt" or stat.S_IMODE((tmp_path / "j.sqlite3").stat().st_mode) == 0o644, "not even its mode"
 
 
 # The schema as version 1 wrote it, word for word.

@@ -107,6 +107,14 @@ def test_a_pandas_audience_keeps_its_index_its_columns_and_their_dtypes(shop):
     pd.testing.assert_frame_equal(result[list(audience.columns)], audience)
 
 
+def test_what_becomes_of_the_callers_frame_afterwards_changes_no_plan(shop):
+    *_, plan = shop
+    audience = users(2)
+    made = plan(audience)
+    audience.loc[0, "openid"] = "somebody else"  # before pandas 3, a shallow copy would follow
+    assert made.execute(confirm=2)["openid"].tolist() == ["user-0", "user-1"]
+
+
 KINDS: dict[str, Callable[[pa.Table], object]] = {
     "polars": pl.from_arrow,
     "polars lazy": lambda table: pl.from_arrow(table).lazy(),  # type: ignore[union-attr]

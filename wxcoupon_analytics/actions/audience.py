@@ -52,7 +52,7 @@ def read_audience(audience: IntoFrame) -> pd.DataFrame:
     ValidationError
         It is no frame, has no ``openid`` column or a numeric one, or has a column of a name that a plan adds.
     """
-    frame = audience.copy(deep=False) if isinstance(audience, pd.DataFrame) else _through_arrow(audience)
+    frame = audience.copy() if isinstance(audience, pd.DataFrame) else _through_arrow(audience)
     names = list(frame.columns)
     if twice := sorted({str(name) for name in names if names.count(name) > 1}):
         raise ValidationError(f"the audience has several columns named {', '.join(twice)}. Nothing was sent")

@@ -73,7 +73,6 @@ class Journal:
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 # Made before SQLite does, so that it is never readable by others, not for a moment.
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-                self.path.chmod(0o600)
                 if kind := network_file_system(self.path):
                     warnings.warn(
                         f"{self._where()} is on a network file system ({kind}), where SQLite's log is safe for one machine "
@@ -85,6 +84,10 @@ class Journal:
             )
             try:
                 self._open()
+                if self.path is not None:  # only now is it known to be ours
+                    for suffix in ("", "-wal", "-shm"):
+                        with suppress(FileNotFoundError):
+                            os.chmod(f"{self.path}{suffix}", 0o600)  # noqa: PTH101 - its neighbours have no path of their own
             except BaseException:
                 self._db.close()
                 raise

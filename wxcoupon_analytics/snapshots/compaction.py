@@ -28,7 +28,6 @@ from wxcoupon_analytics.snapshots.names import Name, compacted_name
 from wxcoupon_analytics.snapshots.roots import Root
 from wxcoupon_analytics.snapshots.rows import Rows
 
-_ROW_GROUP: Final = 1 << 17
 _SMALL: Final = 16 << 20  # bytes: more than that is rewritten once, at the end of its month
 
 
@@ -102,15 +101,9 @@ def write_together(
     return f"{folder}/{name}"
 
 
-def stacked(root: Root, schema: Entity, snapshots: Sequence[Placed]) -> Iterator[pa.Table]:
-    """Give the rows of snapshots in order, in pieces that make good row groups."""
-    stored = stored_schema(schema)
-    pieces: list[pa.RecordBatch] = []
+def stacked(root: Root, schema: Entity, snapshots: Sequence[Placed]) -> Iterator[pa.RecordBatch]:
+    """Give the rows of snapshots in order."""
+    names = stored_schema(schema).names
     for placed in snapshots:
-        for batch in Rows(root, schema, [placed], stored.names).batches():
-            pieces.append(batch.select(stored.names))
-            if sum(map(len, pieces)) >= _ROW_GROUP:
-                yield pa.Table.from_batches(pieces)
-                pieces = []
-    if pieces:
-        yield pa.Table.from_batches(pieces)
+        for batch in Rows(root, schema, [placed], names).batches():
+            yield batch.select(names)

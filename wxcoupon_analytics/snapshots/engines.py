@@ -21,7 +21,7 @@ from wxcoupon_analytics.snapshots.roots import Root
 BEIJING_DAYS: Final = f"SET TimeZone = '{TIMEZONE}'; SET enable_progress_bar = false"
 # How DuckDB, Arrow and object stores say it; the errors' types do not.
 _GONE: Final = re.compile(r"no files found|no such file|not exist|NoSuchKey|404|not found", re.IGNORECASE)
-MEMORY_LIMIT: Final = "1GB"  # of what does not fit, the rest goes to the disk
+MEMORY_LIMIT: Final = "512MB"  # of what does not fit, the rest goes to the disk
 
 
 @contextlib.contextmanager

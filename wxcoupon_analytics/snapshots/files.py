@@ -24,6 +24,7 @@ from wxcoupon_analytics.snapshots.roots import Root
 SCHEMA_VERSION: Final = 2
 OURS: Final = "wxcoupon."  # prefix of what is ours in a file's key-value metadata
 BATCH: Final = 65_536
+_ROW_GROUP: Final = 1 << 17
 
 # What brings the rows of an entity from one schema version to the next, by entity and the version they have: a column that
 # was renamed, a type that changed. A column that is new, or no longer there, needs no step.
@@ -93,10 +94,9 @@ def write(root: Root, path: str, batches: Iterable[pa.RecordBatch | pa.Table], s
         options = {"compression": "zstd", "use_dictionary": dictionary, "column_encoding": steps or None}
         with pq.ParquetWriter(sink, schema, **options) as writer:
             try:
-                for batch in batches:
-                    rows += len(batch)
-                    table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-                    writer.write_table(table.replace_schema_metadata(schema.metadata))
+                for table in _row_groups(batches, schema):
+                    rows += len(table)
+                    writer.write_table(table)
             except FileNotFoundError as error:
                 gone = error
                 raise
@@ -109,6 +109,19 @@ def write(root: Root, path: str, batches: Iterable[pa.RecordBatch | pa.Table], s
         what = (schema.metadata or {}).get(f"{OURS}entity".encode(), b"the store's own").decode()
         raise SnapshotError(f"cannot save {what} to {root.describe(path)}: {error}") from error
     return rows
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Gather batches, which engines give as small as they like, into pieces that make good row groups."""
+    waiting: list[pa.Table] = []
+    for batch in batches:
+        table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+        waiting.append(table.replace_schema_metadata(schema.metadata))
+        if sum(map(len, waiting)) >= _ROW_GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def footer(root: Root, path: str) -> Footer:
