@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -17,6 +18,10 @@ def _the_interpreter_ends_quietly() -> None:
     """DuckDB 2.0 under Narwhals prints pages about "leaked" types while Python ends, after pytest has said its last word."""
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+# A shell that starts the tests in the background has them ignore SIGINT, and no Stop button would work.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

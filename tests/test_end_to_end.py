@@ -180,8 +180,8 @@ def test_nothing_fetched_is_a_frame_of_all_columns(client: wx.Client):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda c: c.fetch.stocks("1000000013"), r"write \['1000000013'\]"),
-        (lambda c: c.fetch.stocks([1000000013]), r"1000000013 \(int\)"),
+        (lambda c: c.fetch.stocks("1000000013"), r"write \[product_coupon_id\]"),
+        (lambda c: c.fetch.stocks([1000000013]), "a value of type int"),
         (lambda c: c.fetch.user_coupons(["o1", None], appid="wx1"), "an empty value"),
         (lambda c: c.fetch.user_coupons(["o1", float("nan")], appid="wx1"), "an empty value"),
         (lambda c: c.fetch.user_coupons(["o1"], appid=""), "needs appid"),

@@ -34,7 +34,7 @@ def test_what_moved_between_two_pages_while_they_were_asked_for_is_fetched_once(
     def pages(name, *members):
         at = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
         answers = [Page(json.dumps({name: [member]}).encode(), at, "1", "o", "wx") for member in members]
-        monkeypatch.setattr(Fetch, "_pages", lambda *_, **__: [answers])
+        monkeypatch.setattr("wxcoupon_analytics.fetch.pages_of", lambda *_, **__: answers)
 
     class Credentials:
         brand_id, flavour = "1", "brand"

@@ -155,24 +155,24 @@ def test_a_log_of_events_is_not_copied_into_checkpoints(store):
 
 
 def test_a_long_fetch_leaves_few_files(store, monkeypatch):
-    monkeypatch.setattr(coupons, "_PARTS", 8)
-    users = [f"o{n}" for n in range(20)]
+    monkeypatch.setattr(coupons, "_PARTS", 4)
+    users = [f"o{n}" for n in range(12)]
     for day in (1, 2):
         for n, who in enumerate(users):
             state = "EFFECTIVE" if day == 1 or n % 2 else "USED"
-            merge(store, day, coupon(who, state, who=who), asked=[who], fetch_id=f"f{day}", complete=n == 19)
+            merge(store, day, coupon(who, state, who=who), asked=[who], fetch_id=f"f{day}", complete=n == 11)
     assert len(files(store, "user_coupons")) == 2  # one a fetch
     assert len(files(store, ".store/manifests")) == 3  # of the second fetch, half of the parts changed nothing
     assert len(files(store, ".store/current")) == 1
     assert set(seen(store).values()) == {2}
-    assert sum(state == "USED" for state in states(store).values()) == 10
+    assert sum(state == "USED" for state in states(store).values()) == 6
     assert set(seen(store, as_of=at(1, 23)).values()) == {1}
-    assert store.fetches()[["parts", "asked", "changed"]].to_numpy().tolist() == [[20, 20, 0], [20, 20, 10]]
+    assert store.fetches()[["parts", "asked", "changed"]].to_numpy().tolist() == [[12, 12, 0], [12, 12, 6]]
     merge(store, 4, coupon("x"), asked=["o1"])
     later = dt.datetime(2026, 12, 2, 10, tzinfo=BEIJING)
     store.save("user_coupons", store.load("user_coupons").assign(fetched_at=pd.Timestamp(later)), taken_at=later)
     assert len(files(store, "user_coupons/month=2026-11")) == 1
-    assert len(store.load("user_coupons")) == 21
+    assert len(store.load("user_coupons")) == 13
 
 
 @pytest.mark.parametrize("month", [1, 4])

@@ -56,8 +56,10 @@ def test_gives_what_load_gives(filled, entity, engine):
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "polars", "pyarrow"])
-def test_metrics_take_it(filled, engine):
-    counted = wx.state_breakdown(filled.scan("user_coupons", engine=engine), by="stock_id")
+def test_metrics_take_it(store, engine):
+    merge(store, 1, coupon("A"), coupon("B", who="o2"), asked=["o1", "o2"])
+    merge(store, 2, coupon("A", "USED"), asked=["o1"], complete=False)
+    counted = wx.state_breakdown(store.scan("user_coupons", engine=engine), by="stock_id")
     rows = nw.from_native(counted).lazy().collect("pyarrow").to_native().to_pylist()
     assert {row["coupon_state"]: row["count"] for row in rows if row["count"]} == {"EFFECTIVE": 1, "USED": 1}
 

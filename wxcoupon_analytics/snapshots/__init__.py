@@ -12,10 +12,13 @@
       .store/                                     what is the store's own; outside the folders readers look into
         checkpoints/  current/  manifests/  registry/  staging/ …
 
-Each file of an entity carries its declared Arrow schema and, first, the ``taken_at`` of each row. ``roots`` says where a
-store lies, ``names`` and ``files`` what its files say of themselves, ``contents`` which snapshots a folder holds, ``rows``
-and ``latest`` read them, ``checkpoints`` keeps their number small. User coupons are ``coupons``: ``manifests`` has who was
-asked, ``registry`` everyone who is known, ``current`` the state that comes of it.
+Each file of an entity carries its declared Arrow schema and, first, the ``taken_at`` of each row.
+
+``store`` is what users call, on what ``opened`` has in common for all of it. ``roots`` says where a store lies, ``names``
+and ``files`` what its files say of themselves, ``contents`` which snapshots a folder holds. ``rows``, ``latest`` and
+``reading`` read them, ``scanning`` hands them to other engines. ``compaction``, ``checkpoints`` and ``pruning`` keep the
+files few. User coupons are ``coupons``: ``manifests`` has who was asked, ``registry`` everyone who is known, ``pseudonyms``
+what they are called, and ``current`` the state that comes of it.
 """
 
 from wxcoupon_analytics.snapshots.coupons import Merged as Merged

@@ -5,43 +5,36 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
-import logging
-import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import pandas as pd
 import platformdirs
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wxcoupon_analytics.entities.schemas import EVENTS, TEXT, TIME, Entity, frame_of, lookup, to_table
-from wxcoupon_analytics.errors import SnapshotError, ValidationError
+from wxcoupon_analytics.entities.schemas import EVENTS, TIME, Entity, frame_of, lookup, to_table
+from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.snapshots.checkpoints import keep_checkpoints
 from wxcoupon_analytics.snapshots.compaction import compact
 from wxcoupon_analytics.snapshots.contents import Contents
-from wxcoupon_analytics.snapshots.coupons import Coupons, Merged, Question
+from wxcoupon_analytics.snapshots.coupons import Merged, Question
 from wxcoupon_analytics.snapshots.current import COUPONS
-from wxcoupon_analytics.snapshots.engines import spilling
-from wxcoupon_analytics.snapshots.files import SCHEMA_VERSION, Footer, metadata, stored_schema, write
+from wxcoupon_analytics.snapshots.files import SCHEMA_VERSION, metadata, stored_schema, write
 from wxcoupon_analytics.snapshots.instants import BEIJING, Instant, aware, end, month_of, start
 from wxcoupon_analytics.snapshots.latest import wanted_columns
 from wxcoupon_analytics.snapshots.manifests import Manifests, fetches
 from wxcoupon_analytics.snapshots.names import new_order
+from wxcoupon_analytics.snapshots.opened import OpenStore
 from wxcoupon_analytics.snapshots.pruning import Pruning
-from wxcoupon_analytics.snapshots.pseudonyms import Pseudonyms
-from wxcoupon_analytics.snapshots.reading import Reading
-from wxcoupon_analytics.snapshots.registry import USERS, Registry
-from wxcoupon_analytics.snapshots.roots import OURS, Root
+from wxcoupon_analytics.snapshots.registry import USERS
+from wxcoupon_analytics.snapshots.roots import OURS
 from wxcoupon_analytics.snapshots.scanning import Engine, Wanted, check_engine
 
-T = TypeVar("T")
-log = logging.getLogger(__name__)
-_TRIES: Final = 8
 _A_DAY: Final = 24 * 3600.0
 _SCRATCH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -72,7 +65,7 @@ class Snapshot:
     complete: bool
 
 
-class SnapshotStore:
+class SnapshotStore(OpenStore):
     """Snapshots of entities below one folder.
 
     Product coupons, stocks and events of user coupons are stored in full each time; of user coupons, what is new or
@@ -106,98 +99,6 @@ class SnapshotStore:
     >>> store.load("stocks", as_of="2026-11-01")["sent_count_info_total_count"].tolist()
     [10]
     """
-
-    def __init__(self, root: str | os.PathLike[str], *, pseudonymize: bytes | str | None = None) -> None:
-        self._root = Root(root)
-        self.root: Path | str = self._root.local if self._root.local is not None else self._root.shown
-        self._names = Pseudonyms(self._root, pseudonymize)
-        self._registry = Registry(self._root)
-        self._footers: dict[str, Footer] = {}
-        self._reading = Reading(self._root, self._registry, self._footers)
-        self._coupons = Coupons(self._root, self._names, self._registry, self._footers)
-
-    def __repr__(self) -> str:
-        return f"SnapshotStore({str(self.root)!r})"
-
-    # who ---------------------------------------------------------------------------------------------------------------
-
-    @property
-    def pseudonymous(self) -> bool:
-        """Whether openids are stored as keyed hashes."""
-        return self._names.keyed
-
-    def pseudonym(self, openid: str) -> str:
-        """Give an openid as it is stored: itself, or its keyed hash.
-
-        Raises
-        ------
-        SnapshotError
-            When the store was written with another key, or without one.
-
-        Examples
-        --------
-        >>> SnapshotStore("data", pseudonymize=b"sixteen bytes at least").pseudonym("oABC")
-        'p1_VUdsqN_mk6BvnLsTs65R1VSJ8Ky8tV1zvQg-2qNNkqA'
-        >>> SnapshotStore("data").pseudonym("oABC")
-        'oABC'
-        """
-        return self._names.of(openid)
-
-    def add_openids(self, openids: Iterable[str], *, appid: str) -> int:
-        """Register users, so that everyone known of can be fetched.
-
-        Users of saved user coupons and of their events are registered without being asked.
-
-        Parameters
-        ----------
-        openids : iterable of str
-        appid : str
-            The app the openids belong to.
-
-        Returns
-        -------
-        int
-            How many were new.
-
-        Raises
-        ------
-        ValidationError
-            An openid is empty or no text.
-        SnapshotError
-            The store cannot be written, or not with this key.
-        """
-        if isinstance(openids, str | bytes):
-            raise ValidationError("openids must be a list or a column of texts, not one text")
-        listed = list(openids)
-        if wrong := [type(openid).__name__ for openid in listed if not isinstance(openid, str) or not openid.strip()]:
-            raise ValidationError(
-                f"openids has {len(wrong)} that are no text or empty (the first is of type {wrong[0]})"
-            )
-        self._may_write()
-        stored = pa.array([self._names.of(openid) for openid in listed], TEXT)
-        users = pa.Table.from_arrays([pa.repeat(pa.scalar(appid, TEXT), len(stored)), stored], schema=USERS)
-        return self._register(users, dt.datetime.now(BEIJING))
-
-    def openids(self, *, appid: str | None = None) -> pd.DataFrame:
-        """List the users that are known: registered, or seen in user coupons or their events.
-
-        Parameters
-        ----------
-        appid : str, optional
-            Only those of this app.
-
-        Returns
-        -------
-        DataFrame
-            ``appid`` and ``openid`` (string; as stored, see :meth:`pseudonym`) and ``first_seen``
-            (datetime64[us, Asia/Shanghai]), the earliest first.
-
-        Examples
-        --------
-        >>> SnapshotStore("no/such/folder").openids().columns.tolist()
-        ['appid', 'openid', 'first_seen']
-        """
-        return self._settled(lambda: frame_of(self._registry.users(appid, also=self._unregistered())))
 
     # saving ------------------------------------------------------------------------------------------------------------
 
@@ -599,21 +500,6 @@ class SnapshotStore:
 
     # how ---------------------------------------------------------------------------------------------------------------
 
-    def _may_write(self) -> None:
-        self._names.check(empty=lambda: self._registry.empty and not self._root.files(COUPONS.name))
-
-    def _path(self, path: str) -> Path | str:
-        return self._root.local / path if self._root.local is not None else self._root.describe(path)
-
-    def _register(self, users: pa.Table, seen: dt.datetime) -> int:
-        def add() -> int:
-            before = self._unregistered()
-            with spilling() as connection:
-                self._registry.add(connection, before, seen=seen)
-                return self._registry.add(connection, users, seen=seen)
-
-        return self._settled(add)
-
     def _save_coupons(self, table: pa.Table, instant: dt.datetime, *, complete: bool) -> Snapshot:
         fetch_id = f"save-{secrets.token_hex(8)}"
         question = Question(fetch_id, None, None, (), None, instant, complete)
@@ -623,36 +509,12 @@ class SnapshotStore:
         stored_as = self._settled(lambda: self._coupons.where(merged.stored_as))
         return Snapshot(COUPONS.name, self._path(stored_as), len(table), instant, complete)
 
-    def _tidy(self, entity: str, tidy: Callable[[], None]) -> None:
-        """Keep files few and readings fast. What goes wrong here has not harmed what was saved."""
-        try:
-            tidy()
-        except FileNotFoundError as error:
-            log.info("another process put what is stored of %s together: %s", entity, error)
-        except SnapshotError as error:
-            log.warning("what is stored of %s stays as it was, not put together: %s", entity, error)
-
     def _fold(self) -> None:
         self._tidy(COUPONS.name, self._coupons.fold)
 
     def _tidy_snapshots(self, schema: Entity) -> None:
         compact(self._root, schema.name, schema, self._footers)
         keep_checkpoints(self._root, schema, self._footers)
-
-    def _settled(self, read: Callable[[], T]) -> T:
-        """Read again when a file that was listed has been replaced by another meanwhile."""
-        for _ in range(_TRIES):
-            try:
-                return read()
-            except FileNotFoundError as error:
-                gone = error
-        raise SnapshotError(f"{self._root.shown} changes faster than it can be read, or a file was taken out: {gone}")
-
-    def _unregistered(self) -> pa.Table:
-        """Find the users of a store from before there was a registry."""
-        if not self._registry.empty or not self._root.files(COUPONS.name):
-            return USERS.empty_table()
-        return self._reading.latest(COUPONS, None, [*COUPONS.key, *USERS.names], USERS.names, None)
 
 
 _FILTERS: Final = frozenset({"product_coupon_id", "stock_id", "coupon_state"})
