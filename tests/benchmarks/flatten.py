@@ -1,6 +1,6 @@
 """Flattening 20,000 user coupons, from the bytes of their pages to a pandas frame, as ratios within one run.
 
-    python tests/benchmarks/flatten.py
+    python -m tests.benchmarks.flatten
 
 Beside ``pandas.json_normalize`` on the same pages (what one would write first) and a bare ``pyarrow.json`` read of them
 (what any Arrow solution has to pay if it parses every byte).
