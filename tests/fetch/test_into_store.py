@@ -154,7 +154,7 @@ def test_the_stop_button_leaves_what_can_be_gone_on_with(shop: Shop, store, monk
     monkeypatch.setattr(Spool, "keep", press_when_only_the_stalled_are_left)
     with pytest.raises(KeyboardInterrupt) as caught:
         shop.client.fetch.user_coupons(openids, appid=shop.box.appid, store=store)
-    assert "50 of 60 users are answered, and that is kept: until 2026-11-03" in caught.value.__notes__[0]
+    assert "50 of 60 users are answered, and that is kept: until 2026-11-02 23:" in caught.value.__notes__[0]
     assert threading.active_count() <= before + 1
     shop.box.faults(None)
     fetched = shop.client.fetch.user_coupons(openids, appid=shop.box.appid, store=store)

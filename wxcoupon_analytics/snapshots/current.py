@@ -41,6 +41,7 @@ _ADDED: Final = [pa.field("part", TEXT), pa.field("content", pa.uint64())]
 _SCHEMA: Final = pa.schema([*stored_schema(COUPONS), *_ADDED])
 _WHEN: Final = ("fetched_at", "fetched_day")
 _FILTERED: Final = ("brand_id", "stock_id", "product_coupon_id", "coupon_state")
+_SORTED: Final = 1_000_000  # coupons: to sort more would take more memory than the fold itself
 # What telling new from known coupons takes.
 NARROW: Final = (*COUPONS.key, "openid", "appid", "product_coupon_id", "coupon_state", "fetched_at", "part", "content")
 
@@ -139,9 +140,8 @@ class Current:
         inner = list(dict.fromkeys([*columns, *COUPONS.key, "part", "appid", "openid", "fetched_at", *_FILTERED]))
         key = " AND ".join(f'g."{name}" IS NOT DISTINCT FROM d."{name}"' for name in COUPONS.key)
         again = ""
-        if self.generation and count(
-            connection, f"{self._delta} WHERE {NAMELESS}"
-        ):  # of no key, they would be there twice when a part is laid over again
+        # Rows of no key would be there twice when a part is laid over again.
+        if self.generation and count(connection, f"{self._delta} WHERE {NAMELESS}"):
             again = f"AND NOT (({_named('d')}) AND d.part IN (SELECT part FROM {stands} WHERE {NAMELESS}))"  # noqa: S608
         seen = [f"c{n}.seen_at" for n in range(len(self._covers))]
         joins = " ".join(
@@ -179,7 +179,11 @@ class Current:
         number = int(PurePosixPath(self._generations[-1]).name[:12]) + 1 if self._generations else 1
         path = f"{_FOLDER}/{number:012d}-{secrets.token_hex(4)}.parquet"
         said = metadata(entity=COUPONS.name, schema_version=str(SCHEMA_VERSION), includes=self._includes())
-        rows = connection.sql(self.state(connection, _SCHEMA.names))
+        state = self.state(connection, _SCHEMA.names)
+        if self.generation_rows() + self.unfolded_rows() <= _SORTED:
+            # In the order of load: rows that changed would else gather at the end.
+            state += f" ORDER BY {quoted(COUPONS.key)}"
+        rows = connection.sql(state)
         write(self._root, path, streamed(rows, _SCHEMA), _SCHEMA.with_metadata(said))
         # Another process may have written one at the same time: of the two, the later name stays.
         for before in self._generations:
