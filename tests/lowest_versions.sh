@@ -12,7 +12,7 @@ python3 -m venv "$work/low"
 install() { "$work/tools/bin/uv" pip install -q --python "$work/low/bin/python" "$@"; }
 install --resolution lowest-direct -r pyproject.toml --extra sandbox --extra fonts
 install --no-deps "$work"/*.whl
-install 'pytest>=8' 'pytest-xdist>=3.6' 'moto[server]>=5' 'hypothesis>=6.100' 'polars>=1.20' 'openpyxl>=3.1' 'nbclient>=0.10' ipykernel 'ipywidgets>=8'
+install 'pytest>=8' 'pytest-xdist>=3.6' 'moto[server]>=5' fsspec 'hypothesis>=6.100' 'polars>=1.20' 'openpyxl>=3.1' 'nbclient>=0.10' ipykernel 'ipywidgets>=8'
 cp -r tests README.md CHANGELOG.md pyproject.toml "$work"   # beside the wheel, not beside the source
 cd "$work"
 "$work/low/bin/python" -m pytest -q -p no:cacheprovider -o filterwarnings=default -o testpaths=tests "$@"
