@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import re
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -16,6 +13,7 @@ import pytest
 import tenacity
 
 import wxcoupon_analytics as wx
+from tests.stop_button import stopped
 from wxcoupon_analytics.actions import codes as uploads
 from wxcoupon_analytics.wire import exchange, questions
 
@@ -151,26 +149,6 @@ def test_a_refusal_about_the_stock_ends_the_run_and_may_pass(brand: Brand):
     box.faults(None)
     assert set(client.actions.upload_coupon_codes(**ids, codes=codes(6000))["status"]) == {"uploaded"}
     assert pool(box) == 6000
-
-
-@contextmanager
-def stopped(when: Callable[[], bool]) -> Iterator[None]:
-    """Press the Stop button once something has come about, however slow the machine is."""
-    over = threading.Event()
-
-    def press() -> None:
-        while not over.wait(0.02):
-            if when():
-                _thread.interrupt_main()
-                return
-
-    finger = threading.Thread(target=press)
-    finger.start()
-    try:
-        yield
-    finally:
-        over.set()
-        finger.join()
 
 
 def test_the_stop_button_leaves_the_rest_for_the_next_run(brand: Brand):

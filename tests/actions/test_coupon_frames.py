@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -17,6 +14,7 @@ import pytest
 import tenacity
 
 import wxcoupon_analytics as wx
+from tests.stop_button import stopped
 from wxcoupon_analytics.wire import exchange
 
 Brand = tuple[wx.Sandbox, wx.Client, dict[str, str]]
@@ -219,26 +217,6 @@ def test_the_plan_and_the_frame_know_of_each_others_confirmations(brand: Brand):
     again = client.actions.confirm_coupons(sent.assign(coupon_state=pd.NA, **ids), confirm=0)
     assert again["status"].tolist() == ["already_confirmed"] * 2
     assert asked(box, "confirm") == 2
-
-
-@contextmanager
-def stopped(when: Callable[[], bool]) -> Iterator[None]:
-    """Press the Stop button once something has come about, however slow the machine is."""
-    over = threading.Event()
-
-    def press() -> None:
-        while not over.wait(0.02):
-            if when():
-                _thread.interrupt_main()
-                return
-
-    finger = threading.Thread(target=press)
-    finger.start()
-    try:
-        yield
-    finally:
-        over.set()
-        finger.join()
 
 
 def test_the_stop_button_ends_it_and_gives_what_was_done(brand: Brand):

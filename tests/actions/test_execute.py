@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
-import signal
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import tenacity
 
 import wxcoupon_analytics as wx
-from tests.shop import product_coupon
-from wxcoupon_analytics.actions import execution, send_plan, standing, stock_checks
-from wxcoupon_analytics.wire import exchange
+from tests.actions.selling import Shop, sends, users, when_sent
 
 OURS = [
     "send_request_no",
@@ -35,81 +25,6 @@ OURS = [
     "request_id",
     "attempts",
 ]
-
-
-class Shop:
-    """One stock of the module's brand, made for one test."""
-
-    def __init__(self, box: wx.Sandbox, client: wx.Client, number: int, **rule: int) -> None:
-        self.box, self.client = box, client
-        self.campaign = f"campaign-{number}"
-        made = client.api.create_product_coupon(product_coupon(f"create_{number}", **{"max_count": 100_000, **rule}))
-        box.advance(minutes=11)
-        self.ids = {
-            "product_coupon_id": made["product_coupon_id"],
-            "stock_id": made["stock"]["stock_id"],
-            "appid": box.appid,
-        }
-
-    def plan(self, audience: pd.DataFrame, *, client: wx.Client | None = None, **options: Any) -> Any:
-        return (client or self.client).actions.plan_sends(
-            audience, **{"campaign": self.campaign, **self.ids, **options}
-        )
-
-    def held(self) -> Counter[str]:
-        """How many coupons of the stock each user holds, by the server's books."""
-        coupons = self.box.truth("user_coupons")
-        return Counter(coupons.loc[coupons["stock_id"] == self.ids["stock_id"], "openid"])
-
-    def sends_of_others(self, count: int) -> list[tuple[str, dict[str, str]]]:
-        """Calls of another system that sends from the same stock."""
-        return [(f"other-{i}", {**self.ids, "send_request_no": f"{self.campaign}-{i:06}"}) for i in range(count)]
-
-    def journal(self) -> pd.DataFrame:
-        journal = self.client.actions.journal()
-        return journal[journal["stock_id"] == self.ids["stock_id"]]
-
-
-@pytest.fixture(scope="module")
-def brand():
-    with wx.Sandbox(seed=1, population=False, rate_limits=False) as box, box.client() as client:
-        yield box, client
-
-
-_numbers = itertools.count()
-
-
-@pytest.fixture
-def shop(brand):
-    yield Shop(*brand, next(_numbers))
-    brand[0].faults(None)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repeats do not wait."""
-    monkeypatch.setattr(exchange, "_wait", tenacity.wait_none())
-
-
-def users(count: int) -> pd.DataFrame:
-    return pd.DataFrame({"openid": [f"user-{i}" for i in range(count)]})
-
-
-def sends(box: wx.Sandbox) -> int:
-    return len([r for r in box.requests() if r["method"] == "POST" and r["path"].endswith("/coupons")])
-
-
-def when_sent(shop: Shop, count: int, act: Callable[[], object]) -> threading.Thread:
-    """Do something in another thread once so many coupons of the stock are sent."""
-
-    def watch() -> None:
-        while sum(shop.held().values()) < count:
-            threading.Event().wait(0.02)
-        act()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
 
 
 def test_every_ready_row_is_sent_once_and_every_row_is_accounted_for(shop: Shop):
@@ -292,7 +207,7 @@ def test_a_refusal_is_final_and_tried_again_only_when_asked_to(shop: Shop):
 
 
 def test_a_limit_reached_on_the_way_ends_the_run_and_the_rest_is_blocked_not_failed(brand):
-    shop = Shop(*brand, next(_numbers), max_count_per_day=120)
+    shop = Shop(*brand, max_count_per_day=120)
     plan = shop.plan(users(100))
     others = shop.sends_of_others(90)
     assert all(isinstance(answer, dict) for answer in shop.client.api.map("send_coupon", others[:50]))
@@ -321,7 +236,7 @@ def test_a_limit_reached_on_the_way_ends_the_run_and_the_rest_is_blocked_not_fai
 
 
 def test_the_stock_is_looked_at_again_before_anything_is_sent(brand):
-    shop = Shop(*brand, next(_numbers), max_count=50)
+    shop = Shop(*brand, max_count=50)
     plan = shop.plan(users(50))
     list(shop.client.api.map("send_coupon", shop.sends_of_others(20)))
     before = sends(shop.box)
@@ -459,259 +374,3 @@ def test_a_plan_made_before_the_others_holdout_was_drawn_does_not_send_to_it(sho
 def test_a_plan_alone_holds_nobody_out(shop: Shop):
     shop.plan(users(50), holdout=0.5)
     assert shop.plan(users(50)).summary["ready"] == 50
-
-
-def test_the_stop_button_ends_it_within_two_seconds_with_the_result_so_far(shop: Shop, tmp_path: Path):
-    with shop.box.client(journal=tmp_path / "j.sqlite3") as client:
-        plan = shop.plan(users(1000), client=client)
-        pressed: list[float] = []
-
-        def press() -> None:
-            pressed.append(time.monotonic())
-            os.kill(os.getpid(), signal.SIGINT)
-
-        when_sent(shop, 100, press)
-        with pytest.raises(KeyboardInterrupt) as caught:
-            plan.execute(confirm=1000)
-        assert time.monotonic() - pressed[0] < 2
-        result = caught.value.result  # type: ignore[attr-defined]
-        assert any("partial result" in note for note in caught.value.__notes__)
-        asked = sends(shop.box)
-        held = shop.held()
-        time.sleep(0.5)
-        assert sends(shop.box) == asked, "no request is made any more"
-        assert shop.held() == held
-        assert len(result) == 1000
-        counts = Counter(result["status"])
-        assert set(counts) <= {"sent", "unknown", "blocked"}
-        assert 0 < counts["sent"] < 1000
-        assert set(result.loc[result["status"] == "blocked", "reason"]) == {"the run was stopped before this"}
-        # What the books show is what was sent or unknown, and the journal says the same.
-        sent = set(result.loc[result["status"] == "sent", "openid"])
-        unknown = set(result.loc[result["status"] == "unknown", "openid"])
-        assert sent <= set(held) <= sent | unknown
-        journal = client.actions.journal().set_index("openid")["status"]
-        assert set(journal.index[journal == "done"]) == sent
-        assert set(journal.index[journal == "unknown"]) == unknown
-        rest = shop.plan(users(1000), client=client)
-        assert rest.summary["ready"] == 1000 - len(sent)
-        rest.execute(confirm=rest.summary["ready"])
-    assert shop.held() == {f"user-{i}": 1 for i in range(1000)}
-
-
-def test_stop_with_answers_that_do_not_come_leaves_them_unknown(shop: Shop):
-    shop.box.faults("stall", times=None, seconds=20, when="after", method="POST", path="/users/user-[0-9]/")
-    plan = shop.plan(users(30))
-    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    begin = time.monotonic()
-    with pytest.raises(KeyboardInterrupt) as caught:
-        plan.execute(confirm=30)
-    assert time.monotonic() - begin < 3
-    statuses = caught.value.result["status"].tolist()  # type: ignore[attr-defined]
-    assert statuses == ["unknown"] * 10 + ["sent"] * 20
-    shop.box.faults(None)
-    assert shop.plan(users(30)).execute(confirm=10)["status"].tolist() == ["sent"] * 10 + ["already_sent"] * 20
-    assert set(shop.held().values()) == {1}
-
-
-def test_stop_while_a_request_is_being_made_loses_no_row(shop: Shop, monkeypatch: pytest.MonkeyPatch):
-    plan = shop.plan(users(300))
-    question, calls = shop.client.api.question, itertools.count()
-
-    def press(*args: Any, **options: Any) -> Any:
-        if next(calls) == 150:
-            raise KeyboardInterrupt
-        return question(*args, **options)
-
-    monkeypatch.setattr(shop.client.api, "question", press)
-    with pytest.raises(KeyboardInterrupt) as caught:
-        plan.execute(confirm=300)
-    monkeypatch.undo()
-    result = caught.value.result  # type: ignore[attr-defined]
-    assert result["openid"].tolist() == users(300)["openid"].tolist()
-    assert set(result.loc[result["status"] == "sent", "openid"]) == set(shop.held())
-    assert set(result["status"]) <= {"sent", "blocked"}
-    assert shop.plan(users(300)).execute(confirm=300 - len(shop.held()))["status"].isin(["sent", "already_sent"]).all()
-    assert shop.held() == {f"user-{i}": 1 for i in range(300)}
-
-
-def test_stop_pressed_twice_still_gives_the_result(shop: Shop, monkeypatch: pytest.MonkeyPatch):
-    shop.box.faults("stall", times=None, seconds=20, when="after", method="POST", path="/users/user-1/")
-    plan = shop.plan(users(20))
-    presses = itertools.count()
-
-    def press(_: float) -> None:
-        # In the loop that waits for what is in flight: only a run that was stopped sleeps here.
-        next(presses)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("wxcoupon_analytics.actions.runner.time.sleep", press)
-    when_sent(shop, 20, lambda: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt) as caught:
-        plan.execute(confirm=20)
-    monkeypatch.undo()
-    assert next(presses) == 1, "it was pressed again"
-    statuses = caught.value.result["status"].tolist()  # type: ignore[attr-defined]
-    assert statuses[1] == "unknown"
-    assert set(statuses) <= {"sent", "unknown"}
-    assert set(shop.journal()["status"]) <= {"done", "unknown"}
-
-
-def test_stop_while_refused_confirms_are_looked_at_keeps_the_result(shop: Shop, monkeypatch: pytest.MonkeyPatch):
-    shop.box.faults("status", times=None, code=400, signed=True, method="POST", path="/confirm$")
-    plan = shop.plan(users(5), confirm_coupons=True)
-    question = shop.client.api.question
-
-    def press(operation: str, *args: Any, **options: Any) -> Any:
-        if operation == "get_user_coupon":
-            raise KeyboardInterrupt
-        return question(operation, *args, **options)
-
-    monkeypatch.setattr(shop.client.api, "question", press)
-    with pytest.raises(KeyboardInterrupt) as caught:
-        plan.execute(confirm=5)
-    result = caught.value.result  # type: ignore[attr-defined]
-    assert result["status"].tolist() == ["sent"] * 5
-    assert result["reason"].str.startswith("sent, but not confirmed").all()
-
-
-def test_a_lease_that_could_not_be_given_back_holds_nothing_from_the_next_run(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-):
-    plan, journal = shop.plan(users(200)), shop.client._journal
-    writing, calls = journal.writing, itertools.count()
-
-    def full() -> Any:
-        if next(calls) >= 5:
-            raise wx.JournalError("the disk is full")
-        return writing()
-
-    monkeypatch.setattr(journal, "writing", full)
-    with pytest.warns(UserWarning, match="could not be recorded"):
-        plan.execute(confirm=200)
-    monkeypatch.undo()
-    assert "unknown" in set(shop.journal()["status"])
-    rest, results = shop.plan(users(200)), []
-    thread = threading.Thread(target=lambda: results.append(rest.execute(confirm=rest.summary["ready"])), daemon=True)
-    thread.start()
-    thread.join(30)
-    assert results, "it waits for itself"
-    assert set(results[0]["status"]) <= {"sent", "already_sent"}
-    assert shop.held() == {f"user-{i}": 1 for i in range(200)}
-
-
-def test_what_an_earlier_run_could_not_do_and_this_one_did_not_begin_is_blocked_not_unknown(shop: Shop):
-    shop.box.faults("status", times=None, code=403, signed=True, method="POST", path="/users/")
-    first = shop.plan(users(300)).execute(confirm=300, max_failures=300)
-    tried = set(first.loc[first["attempts"] > 0, "openid"])
-    shop.box.faults(None)
-    shop.box.faults("status", times=None, code=400, signed=True, method="POST", path="/users/")
-    second = shop.plan(users(300)[::-1]).execute(confirm=300, max_failures=0).set_index("openid")
-    not_begun = second[(second["attempts"] == 0) & second.index.isin(tried)]
-    assert len(not_begun) > 0
-    assert set(not_begun["status"]) == {"blocked"}
-    assert not_begun["reason"].str.contains("max_failures=0").all()
-
-
-def test_whom_another_run_began_to_send_to_meanwhile_is_in_no_arm(shop: Shop, monkeypatch: pytest.MonkeyPatch):
-    plan, other = shop.plan(users(100), holdout=0.5), shop.plan(users(100))
-
-    def overtaken(*args: Any, **options: Any) -> None:
-        other.execute(confirm=100)
-        standing.assign(*args, **options)
-
-    monkeypatch.setattr(send_plan, "assign", overtaken)
-    result = plan.execute(confirm=plan.summary["ready"])
-    assert set(shop.held().values()) == {1}
-    assert "held_out" not in set(result["status"])
-    overtook = plan.rows["status"] == "held_out"
-    assert result.loc[overtook, "reason"].str.contains("another run of the campaign").all()
-    assert result["assigned_at"].isna().all()
-    assert set(shop.plan(users(100), holdout=0.5).rows["status"]) == {"already_sent"}
-
-
-def test_a_limit_that_has_shrunk_since_the_plan_cuts_both_arms(brand):
-    shop = Shop(*brand, next(_numbers), max_count=100)
-    plan = shop.plan(users(90), holdout=0.3)
-    list(shop.client.api.map("send_coupon", shop.sends_of_others(70)))
-    result = plan.execute(confirm=plan.summary["ready"])
-    assert Counter(result["status"])["sent"] == 30
-    last = result.index[result["status"] == "sent"].max()
-    assert set(result.loc[:last, "status"]) == {"sent", "held_out"}
-    assert result.loc[result["status"] == "held_out", "assigned_at"].notna().all()
-    assert result.loc[result["status"] == "blocked", "assigned_at"].isna().all()
-
-
-def test_a_stock_that_ends_right_after_it_was_looked_at_fails_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch):
-    plan, looks = shop.plan(users(600)), itertools.count()
-    product, stock = shop.ids["product_coupon_id"], shop.ids["stock_id"]
-    shop.box.faults("status", times=1, code=400, signed=True, method="POST", path="/users/")
-
-    def look(*args: Any) -> Any:
-        offer = stock_checks.fetch_offer(*args)
-        if next(looks) == 0:
-            body = {"out_request_no": f"end-{stock}", "deactivate_reason": "r"}
-            shop.client.api.deactivate_stock(product, stock, body)
-        return offer
-
-    monkeypatch.setattr(execution, "fetch_offer", look)
-    result = plan.execute(confirm=600)
-    assert Counter(result["status"])["failed"] == 1, "the one that was refused for itself"
-    assert Counter(result["status"])["blocked"] > 0
-
-
-def test_a_journal_that_fails_on_the_way_ends_the_run_and_loses_no_answer(shop: Shop, monkeypatch: pytest.MonkeyPatch):
-    plan = shop.plan(users(400))
-    journal = shop.client._journal
-    write, calls = journal.write, itertools.count()
-
-    def full(lease: int, **what: Any) -> Any:
-        if next(calls) >= 6:
-            raise wx.JournalError("the disk is full")
-        return write(lease, **what)
-
-    monkeypatch.setattr(journal, "write", full)
-    with pytest.warns(UserWarning, match="could not be recorded: the disk is full"):
-        result = plan.execute(confirm=400)
-    monkeypatch.undo()
-    held = shop.held()
-    assert set(result.loc[result["status"] == "sent", "openid"]) == set(held)
-    assert set(result.loc[result["status"] == "blocked", "reason"]) == {"the disk is full"}
-    rest = shop.plan(users(400))
-    rest.execute(confirm=rest.summary["ready"])
-    assert shop.held() == {f"user-{i}": 1 for i in range(400)}
-
-
-def test_two_threads_executing_one_plan_together_ask_for_each_coupon_once(shop: Shop):
-    before = sends_of(shop)
-    results: list[pd.DataFrame] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(shop.plan(users(600)).execute(confirm=600))) for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 2
-    assert all(set(result["status"]) <= {"sent", "already_sent"} for result in results)
-    both = pd.concat([result["status"] for result in results], axis="columns")
-    assert (both == "sent").sum(axis="columns").eq(1).all(), "each by one of them"
-    assert results[0]["coupon_code"].tolist() == results[1]["coupon_code"].tolist()
-    assert set(shop.held().values()) == {1}
-    assert sends_of(shop) - before == 600
-
-
-def sends_of(shop: Shop) -> int:
-    """Requests by the journal: every attempt was one."""
-    return int(shop.journal()["attempts"].sum())
-
-
-def test_no_openid_and_no_key_is_in_what_goes_wrong(shop: Shop, caplog: pytest.LogCaptureFixture, impatient: None):
-    caplog.set_level("DEBUG")
-    somebody = "oSomebodyWithALongOpenid-0123456789"
-    shop.box.faults("status", times=None, code=400, signed=True, method="POST", path="/users/")
-    result = shop.plan(pd.DataFrame({"openid": [somebody]})).execute(confirm=1)
-    plan = shop.plan(pd.DataFrame({"openid": [somebody]}))
-    told = json.dumps([result.drop(columns="openid").to_dict("list")], default=str) + repr(plan) + plan._repr_html_()
-    assert somebody not in told + caplog.text

@@ -20,10 +20,10 @@ from wxcoupon_analytics.entities.schemas import TEXT, TIME, TIMEZONE
 from wxcoupon_analytics.snapshots.compaction import compact
 from wxcoupon_analytics.snapshots.contents import Contents
 from wxcoupon_analytics.snapshots.current import COUPONS, NARROW, Current, content
-from wxcoupon_analytics.snapshots.engines import count, spilling, table
+from wxcoupon_analytics.snapshots.engines import count, literal, spilling, table
 from wxcoupon_analytics.snapshots.files import SCHEMA_VERSION, Footer, metadata, stored_schema, write
 from wxcoupon_analytics.snapshots.instants import BEIJING, month_of
-from wxcoupon_analytics.snapshots.latest import quoted
+from wxcoupon_analytics.snapshots.latest import nameless, quoted
 from wxcoupon_analytics.snapshots.manifests import ALONE, ASKED, PAIRED, Part, part_id, write_manifest
 from wxcoupon_analytics.snapshots.names import new_order, parse
 from wxcoupon_analytics.snapshots.pseudonyms import Pseudonyms
@@ -254,7 +254,7 @@ class _Comparison:
                 WHEN k.part IS NULL THEN 'new' WHEN k.content = a.content AND k.part < $1 THEN 'unchanged' ELSE 'changed'
             END AS how
             FROM answer AS a LEFT JOIN known AS k ON {key}
-                AND (NOT ({_of("k")}) OR (k.content = a.content AND k.openid IS NOT DISTINCT FROM a.openid))
+                AND (NOT ({nameless(COUPONS, "k.")}) OR (k.content = a.content AND k.openid IS NOT DISTINCT FROM a.openid))
             QUALIFY 1 = row_number() OVER (PARTITION BY a.rowid)
             """,  # noqa: S608 (names are ours)
             [order],
@@ -276,18 +276,18 @@ class _Comparison:
         """Write the query for the coupons that were asked for and are not there."""
         if self._question.filters is None:
             return "SELECT * FROM known WHERE false AND part <> $1"
-        conditions = [f'k."{name}" = {_literal(value)}' for name, value in self._question.filters.items()]
+        conditions = [f'k."{name}" = {literal(value)}' for name, value in self._question.filters.items()]
         brands = {row[0] for row in self._connection.sql("SELECT DISTINCT brand_id FROM known").fetchall()}
         if self.brand_id is not None:
-            conditions.append(f"k.brand_id = {_literal(self.brand_id)}")
+            conditions.append(f"k.brand_id = {literal(self.brand_id)}")
         elif brands - {None}:
             conditions.append("false")  # of several brands, no telling whose are missing
         if self._question.appid is not None:
-            conditions.append(f"k.appid = {_literal(self._question.appid)}")
+            conditions.append(f"k.appid = {literal(self._question.appid)}")
         key = " AND ".join(f'a."{name}" IS NOT DISTINCT FROM k."{name}"' for name in COUPONS.key)
         return f"""
             SELECT k.* FROM known AS k JOIN person AS p ON p.openid = k.openid
-            WHERE k.coupon_state IS NOT NULL AND k.part < $1 AND NOT ({_of("k")})
+            WHERE k.coupon_state IS NOT NULL AND k.part < $1 AND NOT ({nameless(COUPONS, "k.")})
             AND (k.fetched_at IS NULL OR k.fetched_at <= p.seen_at)
             AND NOT EXISTS (SELECT 1 FROM answer AS a WHERE {key})
             AND {" AND ".join(conditions) or "true"}
@@ -368,12 +368,3 @@ def _as_asked(vanished: pa.Table, real: Mapping[str, str]) -> pa.Table:
     openids = pa.array([real[openid] for openid in vanished["openid"].to_pylist()], TEXT)
     place = LOST.index("openid")
     return vanished.set_column(place, "openid", openids).cast(pa.schema([(name, TEXT) for name in LOST]))
-
-
-def _of(alias: str) -> str:
-    """Write the condition that a row has not all its ids."""
-    return " OR ".join(f'{alias}."{name}" IS NULL' for name in COUPONS.ids)
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

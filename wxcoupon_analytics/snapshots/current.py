@@ -23,9 +23,9 @@ import pyarrow as pa
 
 from wxcoupon_analytics.entities.schemas import TEXT, TIMEZONE, lookup
 from wxcoupon_analytics.snapshots.contents import Contents
-from wxcoupon_analytics.snapshots.engines import count, parquet, streamed, table
+from wxcoupon_analytics.snapshots.engines import count, literal, parquet, streamed, table
 from wxcoupon_analytics.snapshots.files import SCHEMA_VERSION, Footer, footer, metadata, stored_schema, write
-from wxcoupon_analytics.snapshots.latest import quoted
+from wxcoupon_analytics.snapshots.latest import nameless, quoted
 from wxcoupon_analytics.snapshots.manifests import ASKED, Manifests, Part
 from wxcoupon_analytics.snapshots.names import added, hashed
 from wxcoupon_analytics.snapshots.registry import Registry
@@ -35,7 +35,7 @@ from wxcoupon_analytics.snapshots.rows import ROW, SNAPSHOT, Rows
 COUPONS: Final = lookup("user_coupons")
 _FOLDER: Final = f"{OURS}/current/user_coupons"
 _GENERATION: Final = re.compile(r"(\d{12})-[0-9a-f]{8}\.parquet")
-NAMELESS: Final = " OR ".join(f'"{name}" IS NULL' for name in COUPONS.ids)
+NAMELESS: Final = nameless(COUPONS)
 # What a generation adds to the history's columns: the part a row came from, and a hash of what may change.
 _ADDED: Final = [pa.field("part", TEXT), pa.field("content", pa.uint64())]
 _SCHEMA: Final = pa.schema([*stored_schema(COUPONS), *_ADDED])
@@ -142,7 +142,7 @@ class Current:
         again = ""
         # Rows of no key would be there twice when a part is laid over again.
         if self.generation and count(connection, f"{self._delta} WHERE {NAMELESS}"):
-            again = f"AND NOT (({_named('d')}) AND d.part IN (SELECT part FROM {stands} WHERE {NAMELESS}))"  # noqa: S608
+            again = f"AND NOT (({nameless(COUPONS, 'd.')}) AND d.part IN (SELECT part FROM {stands} WHERE {NAMELESS}))"  # noqa: S608
         seen = [f"c{n}.seen_at" for n in range(len(self._covers))]
         joins = " ".join(
             f"LEFT JOIN (SELECT * FROM {self._covered} WHERE question = {n}) AS c{n} ON c{n}.openid = s.openid"  # noqa: S608
@@ -233,18 +233,10 @@ def content() -> str:
     return f"CAST(md5_number_lower(concat_ws(chr(31), {', '.join(told)})) AS UBIGINT)"
 
 
-def _named(alias: str) -> str:
-    return " OR ".join(f'{alias}."{name}" IS NULL' for name in COUPONS.ids)
-
-
 def _covers(part: Part) -> str:
     """Write the condition that an answer to a part's question covers a coupon."""
-    conditions = [] if part.brand_id is None else [f"s.brand_id = {_text(part.brand_id)}"]
+    conditions = [] if part.brand_id is None else [f"s.brand_id = {literal(part.brand_id)}"]
     if part.filters is None:
         conditions.append("s.coupon_state IS NOT NULL")
-    conditions += [f's."{name}" = {_text(value)}' for name, value in (part.filters or {}).items()]
+    conditions += [f's."{name}" = {literal(value)}' for name, value in (part.filters or {}).items()]
     return " AND ".join(conditions) or "true"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

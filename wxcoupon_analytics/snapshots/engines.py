@@ -53,10 +53,15 @@ def failures_told() -> Iterator[None]:
         raise SnapshotError(f"what is stored cannot be read together: {error}") from error
 
 
+def literal(value: str) -> str:
+    """Write a text as SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 def shut(connection: duckdb.DuckDBPyConnection, root: Root, paths: Sequence[str]) -> None:
     """Let what follows read nothing from outside but these files: it may be a condition that someone was handed."""
     if root.local is not None:
-        listed = ", ".join("'" + root.full(path).replace("'", "''") + "'" for path in paths)
+        listed = ", ".join(literal(root.full(path)) for path in paths)
         connection.execute(f"SET allowed_paths = [{listed}]")
     connection.execute("SET enable_external_access = false")
 
@@ -64,7 +69,7 @@ def shut(connection: duckdb.DuckDBPyConnection, root: Root, paths: Sequence[str]
 def parquet(connection: duckdb.DuckDBPyConnection, root: Root, paths: Sequence[str]) -> str:
     """Give files as something to select from, of which only what a query needs is read."""
     if root.local is not None:
-        listed = ", ".join("'" + root.full(path).replace("'", "''") + "'" for path in paths)
+        listed = ", ".join(literal(root.full(path)) for path in paths)
         return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
     dataset = ds.dataset([root.full(path) for path in paths], filesystem=root.filesystem, format="parquet")
     return table(connection, dataset)

@@ -28,10 +28,9 @@ def wanted_columns(schema: Entity, columns: Sequence[str] | None) -> list[str]:
 
 def latest(schema: Entity, source: str, read: Sequence[str]) -> str:
     """Write the query for the last row of every key. A row without one of its ids is nobody's double."""
-    nameless = " OR ".join(f'"{name}" IS NULL' for name in schema.ids)
     return f"""
         SELECT {quoted(read)} FROM {source}
-        QUALIFY {nameless} OR 1 = row_number() OVER (
+        QUALIFY {nameless(schema)} OR 1 = row_number() OVER (
             PARTITION BY {quoted(schema.key)}
             ORDER BY taken_at DESC, "{SNAPSHOT}" DESC, fetched_at DESC NULLS LAST, "{ROW}" DESC
         )
@@ -60,6 +59,11 @@ def sorted_by_key(schema: Entity, found: pa.Table, wanted: Sequence[str]) -> pa.
 def quoted(names: Sequence[str], of: str = "") -> str:
     """Write column names as SQL."""
     return ", ".join(f'{of}"{name}"' for name in names)
+
+
+def nameless(schema: Entity, of: str = "") -> str:
+    """Write the condition that a row has not all its ids, and so is nobody's double."""
+    return " OR ".join(f'{of}"{name}" IS NULL' for name in schema.ids)
 
 
 def collected(
