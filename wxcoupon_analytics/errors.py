@@ -27,10 +27,11 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+_APPID_NOT_BOUND = 268578704
 # What support and the public forums say of the numeric codes behind a Request-ID.
 HINTS: Mapping[int, str] = {
     272756740: "the user has reached this stock's max_count_per_user",
-    268578704: "the appid is not bound to this brand: bind it on the brand platform (品牌经营平台)",
+    _APPID_NOT_BOUND: "the appid is not bound to this brand: bind it on the brand platform (品牌经营平台)",
     268578532: "the openid does not belong to this appid: an openid is valid under one appid only",
     268578608: "no such object under this brand: check the id, and that product_coupon_id and stock_id belong together",
     268578851: "this user holds no such coupon under this appid",
@@ -130,6 +131,11 @@ class ApiError(WxCouponError):
         self.numeric_code = int(suffix) if suffix.isascii() and suffix.isdecimal() and len(suffix) < 19 else None
         self.hint = HINTS.get(self.numeric_code) if self.numeric_code is not None else None
         super().__init__(status, code, message)
+
+    @property
+    def is_about_the_caller(self) -> bool:
+        """Whether every other question would be refused as well: the signature, the rights, or the appid are wrong."""
+        return self.status == 401 or self.code == "NO_AUTH" or self.numeric_code == _APPID_NOT_BOUND
 
     def __str__(self) -> str:
         parts = [f"{self.status} {self.code}: {self.message}"]

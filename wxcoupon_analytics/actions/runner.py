@@ -22,13 +22,11 @@ from wxcoupon_analytics.actions.intent import Intent
 from wxcoupon_analytics.actions.journal import Journal
 from wxcoupon_analytics.actions.records import Claim, End, Record
 from wxcoupon_analytics.api import Api
-from wxcoupon_analytics.errors import ApiError, AuthenticationError, JournalError, ValidationError, WxCouponError
+from wxcoupon_analytics.errors import ApiError, JournalError, ValidationError, WxCouponError
 from wxcoupon_analytics.wire.exchange import Answer, Doubt
 from wxcoupon_analytics.wire.questions import Question
 
 Json = dict[str, Any]
-
-_APPID_NOT_BOUND = 268578704
 
 # An attempt that was cut off may still be worked on behind a gateway for so long.
 STILL_RUNNING = timedelta(minutes=10)
@@ -400,8 +398,7 @@ def failures_allowed(count: int) -> int:
 
 def concerns_all(_: Intent, error: ApiError) -> str | None:
     """Say why a refusal holds for every request, if it does: there is no use in asking for the rest."""
-    of_the_caller = isinstance(error, AuthenticationError) or error.code == "NO_AUTH"
-    return f"refused for all: {error}" if of_the_caller or error.numeric_code == _APPID_NOT_BOUND else None
+    return f"refused for all: {error}" if error.is_about_the_caller else None
 
 
 def settled(intent: Intent, record: Record) -> Outcome:

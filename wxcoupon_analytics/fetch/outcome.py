@@ -13,7 +13,6 @@ import pyarrow as pa
 from wxcoupon_analytics.entities.schemas import NUMBER, TEXT, frame_of
 from wxcoupon_analytics.errors import (
     ApiError,
-    AuthenticationError,
     RateLimitError,
     ServerError,
     TransportError,
@@ -22,7 +21,6 @@ from wxcoupon_analytics.errors import (
 
 # So many silences or failures of the platform in a row are no longer about the users who were asked for.
 OUTAGE: Final = 200
-_APPID_NOT_BOUND: Final = 268578704
 _OF_THE_PLATFORM = (TransportError, ServerError, RateLimitError)
 _FAILURES: Final = pa.schema(
     [
@@ -50,15 +48,10 @@ class Failures(dict[str, WxCouponError]):
         if error is None:
             return
         # That an answer is not authentic, or that the caller may not ask, is about every question there is.
-        if not isinstance(error, ApiError | TransportError) or _is_of_the_caller(error) or self._in_a_row >= OUTAGE:
+        of_all = error.is_about_the_caller if isinstance(error, ApiError) else not isinstance(error, TransportError)
+        if of_all or not isinstance(error, WxCouponError) or self._in_a_row >= OUTAGE:
             raise error
         self[openid] = error
-
-
-def _is_of_the_caller(error: ApiError | TransportError) -> bool:
-    return isinstance(error, ApiError) and (
-        isinstance(error, AuthenticationError) or error.code == "NO_AUTH" or error.numeric_code == _APPID_NOT_BOUND
-    )
 
 
 def failures_frame(failures: Iterable[tuple[str, WxCouponError]]) -> pd.DataFrame:
