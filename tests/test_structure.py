@@ -36,7 +36,7 @@ ALLOWED = {
     "drawing": {"errors", "metrics", "fonts", "words"},
 }
 # The server side of the embedded brand shares nothing with the client, or one mistake would hide in both.
-SANDBOX_FACADE = {"__init__", "sharing"}
+SANDBOX_FACADE = {"__init__", "process", "sharing"}
 
 
 def imported(path: Path) -> set[str]:

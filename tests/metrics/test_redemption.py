@@ -142,12 +142,23 @@ def test_what_a_store_has_of_unchanged_coupons_takes_its_current_state(tmp_path:
         assert rows(ask(history.head(0))) == rows(ask(current.head(0)))
 
 
-def test_what_is_not_read_again_after_its_validity_does_not_mature() -> None:
-    """A refresh does not ask for who holds only a deleted coupon: the rate is 1 then, and 1/2 once everybody was asked."""
+def test_what_is_settled_matures_with_its_stock() -> None:
+    """A refresh does not ask for who holds only a deleted coupon, and yet that one is among those whose time is over."""
     ends = {"confirm_time": START, "valid_end_time": hours(48)}
-    used, deleted = coupon("1", "USED", hours(60), **ends), coupon("2", "DELETED", hours(24), **ends)
-    assert only(redemption_rate(user_coupons(used, deleted)))["matured_rate"] == 1
-    assert only(redemption_rate(user_coupons(used, {**deleted, "fetched_at": hours(61)})))["matured_rate"] == 0.5
+    expired = coupon("1", "EXPIRED", hours(60), **ends)
+    settled = [
+        coupon(str(n), state, hours(24), **ends) for n, state in enumerate(("USED", "DELETED", "DEACTIVATED"), 2)
+    ]
+    row = only(redemption_rate(user_coupons(expired, *settled)))
+    assert (row["matured_used_count"], row["matured_confirmed_count"], row["matured_rate"]) == (1, 4, 0.25)
+    row = only(redemption_rate(user_coupons(*settled)))
+    assert row["matured_rate"] is None, "nothing says that the time is over"
+    elsewhere = {**expired, "stock_id": "2"}
+    assert only(redemption_rate(user_coupons(elsewhere, *settled)))["matured_confirmed_count"] == 1
+    still_open = coupon("9", "EFFECTIVE", hours(24), **ends)
+    assert only(redemption_rate(user_coupons(expired, still_open)))["matured_confirmed_count"] == 1
+    unnamed = [{**it, "stock_id": None} for it in (expired, *settled)]
+    assert only(redemption_rate(user_coupons(*unnamed)))["matured_confirmed_count"] == 1
 
 
 def test_a_coupon_that_was_asked_for_and_not_there_is_confirmed_not_used_and_watched_until_it_was_last_seen() -> None:

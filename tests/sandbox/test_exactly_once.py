@@ -22,7 +22,7 @@ START = 1_793_584_800
 @pytest.fixture(scope="module")
 def inside() -> Box:
     """The server's own objects, in this process."""
-    return build(seed=7, start=START, history_days=0, population=False, tick=False, rate_limits=False)
+    return build(seed=7, start=START, history_days=0, behaviour=None, tick=False, rate_limits=False)
 
 
 def ask(inside: Box, operation: str, body: dict[str, Any], flavour: Flavour = BRAND, **params: str) -> Any:

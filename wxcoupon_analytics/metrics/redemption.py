@@ -29,6 +29,8 @@ _RATES = (
     "matured_confirmed_count",
     "matured_rate",
 )
+# Known for good, or but for a return, without being read again.
+_SETTLED = ("USED", "DELETED", "DEACTIVATED")
 
 
 def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None = None) -> IntoFrameT:
@@ -58,8 +60,9 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
         confirmed_count         Int64, coupons           ever confirmed: ``confirm_time`` is set, or the state is
                                                          PENDING, EFFECTIVE or USED
         redemption_rate         Float64, 0–1             used / confirmed, to date; null when none is confirmed
-        matured_used_count      Int64, coupons           used, of those whose ``valid_end_time`` has passed at
-                                                         ``fetched_at``
+        matured_used_count      Int64, coupons           used, of those whose ``valid_end_time`` has passed: at their
+                                                         ``fetched_at``, or, of a coupon that is used, deleted or
+                                                         deactivated, at the latest of its stock
         matured_confirmed_count Int64, coupons           confirmed, of those
         matured_rate            Float64, 0–1             their share: of a coupon it changes no more, but by a return
         as_of                   datetime, Asia/Shanghai  the latest ``fetched_at`` in the group
@@ -77,9 +80,9 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
     A coupon counts once, at its latest reading, as in :func:`state_breakdown`. One whose state is not known (asked for, and
     not there) counts as confirmed when ``confirm_time`` is set, and never as used.
 
-    ``client.fetch.refresh`` leaves out users whose coupons are all final, so a coupon that was deleted or deactivated before
-    its ``valid_end_time`` may never be read again after it, and then does not mature: the matured rate is too high by those.
-    Fetch everybody, ``client.fetch.snapshot``, before relying on it.
+    ``client.fetch.refresh`` does not ask again for what is settled, so a coupon that was deleted before its ``valid_end_time``
+    may never be read after it. Its outcome is known all the same: it matures with its stock. By its own ``fetched_at`` only
+    what was refreshed would mature, and the rate be too high.
 
     The rate to date is low while coupons are young; the matured rate is of campaigns long past. Between the two stands
     :func:`redemption_curve`.
@@ -98,13 +101,17 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
     kinds = ["is_used", "is_confirmed", "is_matured"]
     groups = groups_of(by, [*_RATES, *kinds, "count", "as_of"])
     check_current(user_coupons)
-    needs = [*groups, "coupon_state", "confirm_time", "valid_end_time"]
+    needs = [*groups, "stock_id", "coupon_state", "confirm_time", "valid_end_time"]
     frame, key = open_coupons(user_coupons, needs)
-    state = nw.col("coupon_state")
-    flags = latest_coupons(frame, key, needs).with_columns(
+    state, read = nw.col("coupon_state"), nw.col("fetched_at")
+    stock = [name for name in key if name != "coupon_code"]
+    settled = state.is_in(_SETTLED).fill_null(False) & ~nw.col("stock_id").is_null()
+    flags = latest_coupons(frame, key, [*needs, *stock]).with_columns(
         is_used=(state == "USED").fill_null(False),
         is_confirmed=~nw.col("confirm_time").is_null() | state.is_in(["PENDING", "EFFECTIVE", "USED"]).fill_null(False),
-        is_matured=(nw.col("valid_end_time") < nw.col("fetched_at")).fill_null(False),
+        is_matured=(
+            nw.col("valid_end_time") < nw.when(settled).then(read.max().over(*stock)).otherwise(read)
+        ).fill_null(False),
     )
     counted = collect(
         flags.group_by(*groups, *kinds).agg(nw.len().alias("count"), as_of=nw.col("fetched_at").max()),

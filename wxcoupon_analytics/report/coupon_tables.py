@@ -43,7 +43,7 @@ _RATES: Final = ("redemption_rate", "matured_rate")
 def coupon_tables(found: Readings, budget: pd.DataFrame, names: pd.DataFrame) -> Tables:
     """Work out what user coupons say; of a store that knows none, the same tables without rows."""
     coupons, cohorts = found.coupons, cohorts_shown(found)
-    known, rates = _here(coverage(coupons, found.stocks)), _here(redemption_rate(coupons, by=STOCK))
+    known, rates = _here(coverage(coupons, found.stocks)), _here(redemption_rate(coupons, by="stock_id"))
     tables = {
         "rates": _rates(found, known),
         "states": _states(found),
@@ -117,24 +117,22 @@ def _states(found: Readings) -> pd.DataFrame:
 
 def _redemption(known: pd.DataFrame, rates: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
     """Put how many of its coupons are known beside each stock's rates; a stock of which none is known has none."""
-    of_stock = rates.drop(columns="product_coupon_id")
-    joined = named(known.drop(columns="as_of").merge(of_stock, on="stock_id", how="left"), names)
+    joined = named(known.drop(columns="as_of").merge(rates, on="stock_id", how="left"), names)
     return joined.sort_values(["known_count", "stock_id"], ascending=[False, True], ignore_index=True)
 
 
 def _stuck(found: Readings) -> pd.DataFrame:
     """Find what waits for a confirmation; only that comes here, as pandas has a duration that DuckDB lacks."""
     waiting = _here(found.coupons.filter("coupon_state = 'CONFIRMING'"))
-    return stuck_by_stock(confirming_age(waiting, now=found.closing), longer_than=STUCK)
+    at = max([found.closing, *waiting["fetched_at"]])  # a fetch that goes over midnight is read to its end
+    return stuck_by_stock(confirming_age(waiting, now=at), longer_than=STUCK)
 
 
 def _deletions(found: Readings) -> pd.DataFrame:
     """Count what was found deleted this week and, if coupons were known at its beginning, the week before."""
-    first = found.snapshots.loc[found.snapshots["entity"] == "user_coupons", "taken_at"].min()
-    since = found.closing_before - timedelta(days=7)
     return deletions_by_stock(
         state_changes(found.coupon_history),
-        since=since if first <= since else None,
-        before=found.closing_before,
+        since=found.closing_before - timedelta(days=7) if found.knew_deletions else None,
+        before=found.opening,
         until=found.closing,
     )

@@ -24,7 +24,7 @@ def headline(found: Readings, tables: Tables, lang: str) -> str:
         name: rest for name, *rest in rows_of(tables["headlines"], "measure", "value", "change_share", "is_at_least")
     }
     sends, change, at_least = told["sends"]
-    key = "headline_sends_at_least" if at_least else "headline_sends"
+    key = "headline_sends" if not at_least else "headline_sends_at_least" if found.is_over else "headline_sends_running"
     parts = [text[key].format(name=found.week.name, n=f"{sends:,}", change=_than_before(change, text))]
     if "used" in told:
         used, change, _ = told["used"]
@@ -38,7 +38,7 @@ def actions(found: Readings, tables: Tables, lang: str) -> list[str]:
     """Say what needs somebody, the most urgent first."""
     text = text_of(lang)
     said = [
-        *_stale(tables, text, lang),
+        *_stale(found, tables, text, lang),
         *_each(_running_out(found, tables), lambda row: _soon_text(row, text), "forecast", text),
         *_each(
             sorted(
@@ -119,17 +119,18 @@ def _soon_text(row: Sequence[Any], text: Text) -> str:
     return text[key].format(stock=stock_name(row), day=day, low=low, high=high, left=f"{left:,}")
 
 
-def _stale(tables: Tables, text: Text, lang: str) -> Iterator[str]:
+def _stale(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[str]:
     for entity, at, age, stale in rows_of(tables["freshness"], "entity", "last_taken_at", "age", "is_stale"):
         if stale and entity != "product_coupons":
-            yield text["act_stale"].format(entity=named_value("entity", entity, lang), at=at, age=age_text(age, text))
+            told = {"entity": named_value("entity", entity, lang), "at": at, "age": age_text(age, text)}
+            yield text["act_stale"].format(closing=found.closing, **told)
 
 
 def _notes(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[str]:
     if not found.is_over:
         yield text["know_running"].format(at=found.closing)
     yield from _about_snapshots(found, tables, text, lang)
-    if partly := int(tables["sends"]["sends"].isna().sum()):
+    if found.is_over and (partly := int(tables["sends"]["sends"].isna().sum())):
         yield text["know_at_least"].format(n=partly)
     if not found.knows_coupons:
         yield text["know_no_coupons"]
@@ -145,7 +146,8 @@ def _about_snapshots(found: Readings, tables: Tables, text: Text, lang: str) -> 
     """Tell of days without a snapshot of stocks, of a week not closed, and of snapshots that are not whole."""
     taken = found.snapshots.loc[found.snapshots["entity"] == "stocks", "taken_at"]
     days = {at.date() for at in taken}
-    begun = [day for day in found.week.days if day <= found.now.date()]
+    # The day on which the report is made may still get one.
+    begun = [day for day in found.week.days if day < found.now.date() or day in days]
     missing = [day for day in begun if day not in days]
     if len(taken) == 1:
         yield text["know_one"]

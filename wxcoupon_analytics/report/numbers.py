@@ -167,15 +167,15 @@ def used_in(coupons: Any, week: Week) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``product_coupon_id``, ``stock_id`` (string), ``used_count`` (Int64, coupons); stocks without a use have no row.
+        ``stock_id`` (string), ``used_count`` (Int64, coupons); stocks without a use have no row.
     """
     within = f"used_at >= '{week.start.isoformat()}' AND used_at < '{week.end.isoformat()}'"
     counted = (
         coupons.filter(f"coupon_state = 'USED' AND {within}")
-        .aggregate("product_coupon_id, stock_id, count(*) AS used_count", "product_coupon_id, stock_id")
-        .order("product_coupon_id, stock_id")
+        .aggregate("stock_id, count(*) AS used_count", "stock_id")
+        .order("stock_id")
     )
-    return frame(counted.fetchall(), product_coupon_id="text", stock_id="text", used_count="count")
+    return frame(counted.fetchall(), stock_id="text", used_count="count")
 
 
 def redeemed_value(
@@ -188,7 +188,7 @@ def redeemed_value(
     Parameters
     ----------
     used, used_before, used_to_date : DataFrame
-        ``product_coupon_id, stock_id, used_count``: used in the week, in the week before, and ever.
+        ``stock_id, used_count``: used in the week, in the week before, and ever.
     budget_use : DataFrame
         Of :func:`~wxcoupon_analytics.metrics.budget.budget_use`, for ``discount_fen`` and ``discount_basis``.
 
@@ -200,11 +200,11 @@ def redeemed_value(
         fen; null when the discount is not known); ``change_share`` (Float64, of the value). A fixed discount makes a
         ceiling (a user may pay less than it), one at the threshold a floor.
     """
-    worth = {(p, s): (fen, basis) for p, s, fen, basis in rows_of(budget_use, *STOCK, "discount_fen", "discount_basis")}
+    worth = {stock: rest for stock, *rest in rows_of(budget_use, "stock_id", "discount_fen", "discount_basis")}
     sums: dict[str, list[int | None]] = {}
     for place, counts in enumerate((used, used_before, used_to_date)):
-        for product, stock, count in rows_of(counts, *STOCK, "used_count"):
-            fen, basis = worth.get((product, stock), (None, "unknown"))
+        for stock, count in rows_of(counts, "stock_id", "used_count"):
+            fen, basis = worth.get(stock, (None, "unknown"))
             if not count:
                 continue
             total = sums.setdefault(basis, [0, 0, 0, *([None] * 3 if fen is None else [0] * 3)])

@@ -66,6 +66,8 @@ class Readings:
         User coupons as of both closings, with ``cohort`` (the ISO week of receipt) and ``used_at``.
     knows_coupons, knew_coupons : bool
         Whether there was any snapshot of user coupons by then; without one, no coupon says nothing.
+    knew_deletions : bool
+        Whether the week before can be asked for deletions: it is over, and coupons were known when it began.
     coupon_history : DataFrame
         User coupons as they were two weeks before ``closing``, and every reading since.
     snapshots : DataFrame
@@ -84,6 +86,7 @@ class Readings:
     coupons_before: Any
     knows_coupons: bool
     knew_coupons: bool
+    knew_deletions: bool
     coupon_history: pd.DataFrame
     snapshots: pd.DataFrame
 
@@ -92,6 +95,11 @@ class Readings:
         """Whether the week is over: one that still runs is not held against a whole one."""
         return self.week.end <= self.now
 
+    @property
+    def opening(self) -> datetime:
+        """After when what snapshots find is of this week: what the first of them find still is of the week before."""
+        return self.closing_before if self.is_over else self.week.before.closing(self.now)
+
 
 def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
     """Read what a store knows of a week.
@@ -99,7 +107,7 @@ def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
     Raises
     ------
     SnapshotError
-        It knows of no stocks by then, or a file cannot be read.
+        It knows of no stocks by then, or of stocks of two brands under one id, or a file cannot be read.
     """
     closing = week.closing(now)
     before = closing - _A_WEEK
@@ -110,19 +118,22 @@ def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
     coupons_since = known.loc[known["entity"] == "user_coupons", "taken_at"].min()
     coupons = _coupons(store, closing)
     coupons_before, is_told = _coupons_before(store, before, coupons)
+    stocks = store.load("stocks", as_of=closing)
+    _check_brands(store, stocks)
     return Readings(
         week=week,
         now=now,
         closing=closing,
         closing_before=before,
         product_coupons=store.load("product_coupons", as_of=closing),
-        stocks=store.load("stocks", as_of=closing),
+        stocks=stocks,
         stocks_before=store.load("stocks", as_of=before),
         stock_history=store.history("stocks", since=week.start - _LOOK_BACK, until=closing),
         coupons=coupons,
         coupons_before=coupons_before,
         knows_coupons=bool(coupons_since <= closing),
         knew_coupons=is_told and bool(coupons_since <= before),
+        knew_deletions=is_told and week.end <= now and bool(coupons_since <= before - _A_WEEK),
         coupon_history=_coupon_history(store, closing - 2 * _A_WEEK, closing),
         snapshots=known,
     )
@@ -140,6 +151,17 @@ def _nothing_known(store: SnapshotStore, week: Week, snapshots: pd.DataFrame) ->
     return (
         f"{store!r} has no snapshot of stocks to report {week.name} from ({week.monday} to {week.days[-1]}): {first}. "
         "Fetch every day, with wxcoupon fetch or client.fetch.snapshot(store)"
+    )
+
+
+def _check_brands(store: SnapshotStore, stocks: pd.DataFrame) -> None:
+    """Refuse stocks that only their brand tells apart: no table of a report has room for two of one id."""
+    if (twice := stocks.loc[stocks["stock_id"].duplicated(keep=False)]).empty:
+        return
+    brands = ", ".join(sorted(map(repr, twice["brand_id"].dropna())))
+    raise SnapshotError(
+        f"{store!r} has stock {twice['stock_id'].iloc[0]!r} more than once, of the brands {brands}, and a report tells stocks "
+        "apart by their ids: keep a store for each brand"
     )
 
 

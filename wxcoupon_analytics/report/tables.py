@@ -38,18 +38,19 @@ def tables_of(found: Readings) -> Tables:
     names = budget[[*STOCK, "name", "remark"]]
     sends, quota = daily_sends(found.stock_history), quota_days(found.stock_history)
     this_week, week_before = week_sends(sends, found.week), week_sends(sends, found.week.before)
+    limits, limits_before = week_limits(quota, found.week), week_limits(quota, found.week.before)
     forecast = exhaustion_forecast(found.stock_history, now=found.closing)
     tables: Tables = {
         "sends": _sends(this_week, week_before, budget),
         "forecast": _forecast(forecast, found.stock_history, names),
-        "limits": _limits(week_limits(quota, found.week), budget, names),
+        "limits": _limits(limits, budget, names),
         **coupon_tables(found, budget, names),
         "daily_sends": named(_within(sends, found.week), names),
         "completeness": _completeness(found),
         "freshness": _freshness(found),
     }
     tables["anomalies"] = _anomalies(found, tables, quota, names)
-    tables["headlines"] = _headlines(found, tables, week_limits(quota, found.week.before))
+    tables["headlines"] = _headlines(found, tables, limits, limits_before)
     return tables
 
 
@@ -182,7 +183,7 @@ def _anomalies(found: Readings, tables: Tables, quota: pd.DataFrame, names: pd.D
     ]
 
 
-def _headlines(found: Readings, tables: Tables, limits_before: pd.DataFrame) -> pd.DataFrame:
+def _headlines(found: Readings, tables: Tables, limits: pd.DataFrame, limits_before: pd.DataFrame) -> pd.DataFrame:
     """Sum up the week in counts, each against the week before; a sum with a part not known is one of at least so many."""
     sends = tables["sends"]
     exact = not sends["sends"].isna().any()
@@ -205,23 +206,18 @@ def _headlines(found: Readings, tables: Tables, limits_before: pd.DataFrame) -> 
         ("running_out", sum(day <= ends for day in soon.dropna()), None, False),
         (
             "days_hit",
-            int(tables["limits"]["days_hit"].sum()),
-            int(limits_before["days_hit"].sum()) if found.is_over and len(limits_before) else None,
-            False,
+            int(limits["days_hit"].sum()),
+            int(limits_before["days_hit"].sum())
+            if found.is_over and len(limits_before) and _every_day_known(limits_before)
+            else None,
+            not _every_day_known(limits),
         ),
     ]
     if found.knows_coupons:
-        deleted = tables["deletions"]
+        deleted, earlier = tables["deletions"]["deleted_count"], tables["deletions"]["previous_deleted_count"]
         rows += [
             ("stuck", int(tables["confirming"]["stuck_count"].sum()), None, False),
-            (
-                "deleted",
-                int(deleted["deleted_count"].sum()),
-                None
-                if deleted["previous_deleted_count"].isna().any()
-                else int(deleted["previous_deleted_count"].sum()),
-                False,
-            ),
+            ("deleted", int(deleted.sum()), int(earlier.sum()) if found.knew_deletions else None, False),
         ]
     return frame(
         (
@@ -235,3 +231,8 @@ def _headlines(found: Readings, tables: Tables, limits_before: pd.DataFrame) -> 
         change_share="share",
         is_at_least="flag",
     )
+
+
+def _every_day_known(limits: pd.DataFrame) -> bool:
+    """Tell whether a day may be missing on which a limit was hit: of a week that is known in part, hits are a lower bound."""
+    return bool((limits["days_known"] == 7).all())

@@ -8,25 +8,21 @@ faults. It imports nothing heavy, because the server process imports it too.
 
 from __future__ import annotations
 
-import http.client
 import importlib.util
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from wxcoupon_analytics.errors import WxCouponError
+from wxcoupon_analytics.sandbox.behaviour import Behaviour, Segment
+from wxcoupon_analytics.sandbox.process import ask, launch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
     from wxcoupon_analytics import Client, Credentials
     from wxcoupon_analytics.sandbox.sharing import SharedSandbox
 
-__all__ = ["Sandbox"]
+__all__ = ["Behaviour", "Sandbox", "Segment"]
 
 Entity = Literal["product_coupons", "stocks", "user_coupons"]
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -61,6 +57,8 @@ class Sandbox:
         Days of business that have happened before the start.
     population : bool, default True
         A coffee chain with eight product coupons, twenty-two stocks and three thousand customers. False: nothing exists yet.
+    behaviour : Behaviour, optional
+        What is true of these customers: how often they come, confirm, use and delete, by segment and weekday.
     tick : bool, default False
         Let business time also run with the wall clock.
     rate_limits : bool, default True
@@ -88,6 +86,7 @@ class Sandbox:
         start: datetime | None = None,
         history_days: int = 28,
         population: bool = True,
+        behaviour: Behaviour | None = None,
         tick: bool = False,
         rate_limits: bool = True,
         port: int = 0,
@@ -97,6 +96,7 @@ class Sandbox:
             raise ValueError(f"start must be timezone-aware, not {begin!r}; add tzinfo=ZoneInfo('Asia/Shanghai')")
         if history_days < 0:
             raise ValueError(f"history_days must not be negative, not {history_days}")
+        self.behaviour = behaviour or Behaviour()
         self._seed = seed
         self._start = int(begin.timestamp())
         self._business = (self._start, 0.0)  # business time, and the wall time at which it was that
@@ -107,11 +107,11 @@ class Sandbox:
             f"--history-days={history_days}",
             f"--port={port}",
         ]
-        self._arguments += [] if population else ["--no-population"]
+        self._arguments += [f"--behaviour={json.dumps(self.behaviour.to_document())}"] if population else []
         self._arguments += ["--tick"] if tick else []
         self._arguments += [] if rate_limits else ["--no-rate-limits"]
         self._greeting: dict[str, Any] | None = None
-        self._end: weakref.finalize[..., Sandbox] | None = None
+        self._end: weakref.finalize[..., Any] | None = None
 
     @classmethod
     def shared(cls) -> SharedSandbox:
@@ -173,25 +173,7 @@ class Sandbox:
             raise WxCouponError(
                 f"the embedded brand needs {', '.join(missing)}: pip install 'wxcoupon-analytics[sandbox]'"
             )
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _finish
-        process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-            [sys.executable, "-P", "-m", "wxcoupon_analytics.sandbox", *self._arguments, f"--parent={os.getpid()}"],
-            stdin=subprocess.PIPE,  # stays open while we live; its end is the server's
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=os.environ | {"PYTHONPATH": _search_path()},
-            start_new_session=True,  # Ctrl-C in a notebook stops the cell, not the brand
-        )
-        self._end = weakref.finalize(self, _finish, process, errors)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            process.wait()
-            errors.seek(0)
-            said = errors.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
-            self.stop()
-            raise WxCouponError(f"the embedded brand could not start: {said or f'exit status {process.returncode}'}")
-        greeting: dict[str, Any] = json.loads(line)
+        greeting, self._end = launch(self, self._arguments)
         self._business = (self._start, greeting["clock_set_at"])
         self._greeting = greeting
         return self
@@ -285,6 +267,28 @@ class Sandbox:
     def openids(self) -> list[str]:
         """Return every user who holds or ever held a coupon, in the order of their first."""
         return cast("list[str]", self._control("GET", "openids"))
+
+    def customers(self) -> pd.DataFrame:
+        """Return the brand's own file of its customers, which no coupon API knows: to group coupons by what they are.
+
+        Returns
+        -------
+        DataFrame
+            ``openid`` (string) and ``segment`` (string), one row a customer, whether or not a coupon was ever received. Empty
+            for a brand without a population.
+
+        Examples
+        --------
+        >>> import wxcoupon_analytics as wx
+        >>> with wx.Sandbox(history_days=0) as box:
+        ...     sorted(box.customers()["segment"].unique()) == sorted(box.behaviour.segments)
+        True
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self._control("GET", "customers"), columns=["openid", "segment"]).astype(
+            pd.StringDtype("pyarrow")
+        )
 
     def foreign_openids(self) -> list[str]:
         """Return users of some other appid: sending to them is refused (传入的OpenID不合法)."""
@@ -425,22 +429,7 @@ class Sandbox:
         return {"serial_no": caller["serial_no"], "private_key": caller["private_key"], **shared}
 
     def _control(self, method: str, path: str, body: object = None) -> Any:
-        """Ask the control routes; plain http.client, so that no proxy setting of the machine comes between."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._known["port"], timeout=120)
-        try:
-            headers = {"Authorization": f"Bearer {self._known['token']}"}
-            connection.request(method, f"/_sandbox/{path}", None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
-        if answer.status == 400:
-            raise ValueError(json.loads(content)["error"])
-        if answer.status != 200:
-            raise WxCouponError(
-                f"the embedded brand answered its own control route /_sandbox/{path} with {answer.status}"
-            )
-        return json.loads(content)
+        return ask(self._known, method, path, body)
 
 
 def _flat(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -450,24 +439,3 @@ def _flat(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{prefix}{name}_")
         else:
             yield prefix + name, value
-
-
-def _search_path() -> str:
-    """Return where the child finds this very package, installed or not."""
-    ours = str(Path(__file__).resolve().parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    return ours if not inherited else os.pathsep.join([ours, inherited])
-
-
-def _finish(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-    """End the server and reap it: closing its standard input is the request, killing it the last resort."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.close()
-    try:
-        process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    process.stdout.close()
-    errors.close()

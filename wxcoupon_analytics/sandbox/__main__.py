@@ -20,6 +20,7 @@ from typing import Any
 
 import uvicorn
 
+from wxcoupon_analytics.sandbox.behaviour import Behaviour
 from wxcoupon_analytics.sandbox.books import Books
 from wxcoupon_analytics.sandbox.clock import DAY, BusinessClock
 from wxcoupon_analytics.sandbox.connections import WireProtocol
@@ -33,19 +34,29 @@ from wxcoupon_analytics.sandbox.server import Box, api_routes, raw_path_app
 BRAND_ID, MCHID, APPID = "120344", "1900001109", "wx233544546545989a"
 
 
-def build(*, seed: int, start: int, history_days: int, population: bool, tick: bool, rate_limits: bool) -> Box:
-    """Open the books, and replay the history that leads up to the start."""
+def build(
+    *, seed: int, start: int, history_days: int, behaviour: Behaviour | None, tick: bool, rate_limits: bool
+) -> Box:
+    """Open the books, and replay the history that leads up to the start; without a behaviour there are no customers."""
     books = Books()
     account = Account(BRAND_ID, MCHID, APPID, foreign_openids(seed))
-    after_confirm = None
-    if population:
-        people = Population(books, seed, start=start, since=start - history_days * DAY)
-        after_confirm = people.after_confirm
+    people = None
+    if behaviour is not None:
+        people = Population(books, behaviour, seed, start=start, since=start - history_days * DAY)
         books.agenda.run(start)
-    operations = Operations(books, account, after_confirm=after_confirm)
+    operations = Operations(books, account, after_confirm=people.after_confirm if people else None)
     keyring = Keyring(brand_id=BRAND_ID, mchid=MCHID)
     clock = BusinessClock(start, tick=tick)
-    return Box(books, clock, account, keyring, operations, faults=FaultBox(seed), rate_limits=rate_limits)
+    return Box(
+        books,
+        clock,
+        account,
+        keyring,
+        operations,
+        faults=FaultBox(seed),
+        rate_limits=rate_limits,
+        customers=people.customers() if people else [],
+    )
 
 
 def greeting(box: Box, *, port: int, token: str) -> dict[str, Any]:
@@ -85,6 +96,10 @@ def _end_with_process(parent: int) -> None:
     os._exit(0)
 
 
+def _behaviour(text: str) -> Behaviour:
+    return Behaviour.from_document(json.loads(text))
+
+
 def main() -> None:
     """Serve until the parent goes."""
     parser = argparse.ArgumentParser(prog="python -m wxcoupon_analytics.sandbox", description=__doc__)
@@ -92,7 +107,7 @@ def main() -> None:
     parser.add_argument("--start", type=int, required=True, help="business time at the start, seconds since the epoch")
     parser.add_argument("--history-days", type=int, default=28)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--no-population", dest="population", action="store_false")
+    parser.add_argument("--behaviour", type=_behaviour, help="of the customers, as JSON; without it there are none")
     parser.add_argument("--tick", action="store_true")
     parser.add_argument("--no-rate-limits", dest="rate_limits", action="store_false")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="end when this process is not the parent")

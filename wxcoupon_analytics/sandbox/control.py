@@ -55,6 +55,7 @@ def control_routes(box: Box, token: str) -> list[Route]:
         Route("/_sandbox/faults", guarded(faults), methods=["POST"]),
         Route("/_sandbox/truth", guarded(lambda given: truth(box, given["entity"]))),
         Route("/_sandbox/orders", guarded(lambda given: till(box, given)), methods=["POST"]),
+        Route("/_sandbox/customers", guarded(lambda _: box.customers)),
         Route("/_sandbox/openids", guarded(lambda _: sorted_openids(box))),
         Route("/_sandbox/requests", guarded(lambda _: list(box.log))),
     ]

@@ -4,9 +4,8 @@ Every day is drawn from (seed, day) alone, so the same day brings the same wishe
 matter what the caller sent meanwhile. A *wish* becomes a coupon only if the rules allow it at that moment: budgets run out, daily
 limits are hit and per-user limits bite because they are enforced, not because the data were drawn to look so.
 
-What becomes of a coupon follows four competing risks, as in life: it is confirmed within a minute, or (3 %) never; then it is used,
-deleted, deactivated, or expires. The delay to use is Weibull with shape 0.6, a hazard that falls with time: who means to use a
-coupon does so soon. Coupons sent through the API live the same life once they are confirmed.
+What becomes of a coupon is a race of competing risks, as in life: confirmed, or never; then used, deleted, deactivated or expired,
+whichever comes first. The hazards are those of `Behaviour`. Coupons sent through the API live the same life once they are confirmed.
 """
 
 from __future__ import annotations
@@ -15,9 +14,11 @@ import math
 import random
 from bisect import bisect
 from collections.abc import Sequence
+from functools import cache
 from itertools import accumulate, count
 
 from wxcoupon_analytics.sandbox import rules
+from wxcoupon_analytics.sandbox.behaviour import Behaviour
 from wxcoupon_analytics.sandbox.books import (
     API_ASSIGN,
     CONFIRMING,
@@ -38,15 +39,13 @@ from wxcoupon_analytics.sandbox.refusals import RefusedError
 USERS = 3_000
 FOREIGN = 20
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_WEEK = (0.84, 0.85, 0.88, 0.93, 1.08, 1.30, 1.22)  # Monday … Sunday
 _HOURS = list(accumulate((3, 1, 1, 1, 1, 3, 14, 45, 62, 44, 40, 62, 84, 58, 42, 40, 44, 62, 88, 84, 66, 48, 28, 12)))
 _CHANNELS = ("API", "RECEIVE_COMPONENT", "BRAND_MANAGE", "MEMBER", "MERCHANT_CARD", "SMALL_ACTIVITY")
 _CHANNEL_SHARES = list(accumulate((0.56, 0.19, 0.13, 0.06, 0.04, 0.02)))
-_SHAPE, _SCALE_DAYS = 0.6, 4.0
-_MAKES_NO_CALL = 0.03  # sends the brand's back end never confirms
 MEMBER_CARD = "MemberCardId_88000001"
 
-Fate = Sequence[float]  # eight numbers in 0–1, all that chance decides about one coupon
+Fate = Sequence[float]  # ten numbers in 0–1, all that chance decides about one coupon
+_CHANCES = 10
 
 
 def foreign_openids(seed: int) -> frozenset[str]:
@@ -64,6 +63,10 @@ def _openid(rng: random.Random, prefix: str) -> str:
     return prefix + "".join(rng.choices(_ALPHABET, k=28 - len(prefix)))
 
 
+def _chances(rng: random.Random) -> Fate:
+    return [rng.random() for _ in range(_CHANCES)]
+
+
 def _daytime(share: float) -> int:
     """Turn a number in 0–1 into a second of the day, by when people are about."""
     at = share * _HOURS[-1]
@@ -75,16 +78,28 @@ def _daytime(share: float) -> int:
 class Population:
     """Plays the customers' part: puts each day's wishes, and what follows from them, on the agenda."""
 
-    def __init__(self, books: Books, seed: int, *, start: int, since: int) -> None:
+    def __init__(self, books: Books, behaviour: Behaviour, seed: int, *, start: int, since: int) -> None:
         self._books = books
+        self._behaviour = behaviour
         self._seed = seed
         self._since = since
         rng = chance_of(seed, "users")
+        self._segment = cache(self._draw_segment)
         self._openids = [_openid(rng, "oh3Y4v") for _ in range(USERS)]
         self._weights = list(accumulate(rng.lognormvariate(0.0, 0.6) for _ in range(USERS)))
         self._campaigns = open_shop(books, start)
         self._appeal = {stock: campaign.appeal for campaign in self._campaigns for stock in campaign.stocks}
         self._plan_day(since, quota_day(since))
+
+    def customers(self) -> list[tuple[str, str]]:
+        """Return the brand's own file of its customers: who they are, and of which segment."""
+        return [(openid, self._segment(openid)) for openid in self._openids]
+
+    def _draw_segment(self, openid: str) -> str:
+        """Say of which kind a user is: anybody, as a caller may send to whom the brand does not know."""
+        segments = self._behaviour.segments
+        weights = [segment.share for segment in segments.values()]
+        return chance_of(self._seed, "segment", openid).choices(list(segments), weights)[0]
 
     def _plan_day(self, _at: int, day: int) -> None:
         """Draw one day's wishes; the next day is drawn when it comes."""
@@ -93,12 +108,11 @@ class Population:
             if age < 0 or midnight(day) > campaign.stocks[0].available_end:
                 continue
             rng = chance_of(self._seed, number, day)
-            wanted = (
-                campaign.daily * _WEEK[weekday(day)] * (1.05 + 0.9 * math.exp(-age / 4)) * rng.lognormvariate(0, 0.12)
-            )
+            usual = campaign.daily * self._behaviour.arrivals[weekday(day)]
+            wanted = usual * (1.05 + 0.9 * math.exp(-age / 4)) * rng.lognormvariate(0, 0.12)
             users = rng.choices(self._openids, cum_weights=self._weights, k=round(wanted))
             for openid in users:
-                fate = [rng.random() for _ in range(8)]
+                fate = _chances(rng)
                 at = midnight(day) + _daytime(fate[0])
                 if at >= self._since:
                     self._books.agenda.add(at, self._receive, campaign, openid, fate)
@@ -123,8 +137,9 @@ class Population:
             coupons = [issue(self._books, stock, openid, at, request_no=number, channel=channel, code=code)]
         for coupon in coupons:
             _label(coupon, fate)
-        if fate[2] >= _MAKES_NO_CALL:
-            delay = 1 + int(40 * (fate[2] - _MAKES_NO_CALL) ** 3)
+        never = self._behaviour.never_confirmed
+        if fate[2] >= never:
+            delay = 1 + int(self._behaviour.confirm_seconds * ((fate[2] - never) / (1 - never)) ** 3)
             self._books.agenda.add(at + delay, self._confirm, coupons, fate)
 
     def _confirm(self, at: int, coupons: list[Coupon], fate: Fate) -> None:
@@ -140,28 +155,25 @@ class Population:
         self._live(now, coupon, self._fate_of(coupon))
 
     def _fate_of(self, coupon: Coupon) -> Fate:
-        rng = chance_of(self._seed, coupon.openid, coupon.stock.id, coupon.send_request_no)
-        return [rng.random() for _ in range(8)]
+        return _chances(chance_of(self._seed, coupon.openid, coupon.stock.id, coupon.send_request_no))
 
     def _live(self, now: int, coupon: Coupon, fate: Fate) -> None:
         """Put on the agenda what will become of a confirmed coupon."""
-        appeal = self._appeal.get(coupon.stock, 0.3)
-        left = max(coupon.valid_end - now, 1)
-        if fate[3] < 0.008:
-            self._books.agenda.add(now + int(left * fate[4]), self._deactivate, coupon)
-        elif fate[3] < 0.035:
-            self._books.agenda.add(now + int(left * fate[4]), self._delete, coupon)
-        elif fate[3] < 0.035 + appeal:
+        behaviour, segment, end = self._behaviour, self._segment(coupon.openid), coupon.valid_end
+        if fate[3] < self._appeal.get(coupon.stock, 0.3):
             self._plan_use(now, coupon, 0, fate)
+        if deleted := behaviour.deleted_at(now, end, segment, fate[8]):
+            self._books.agenda.add(deleted, self._delete, coupon)
+        if deactivated := behaviour.deactivated_at(now, end, fate[9]):
+            self._books.agenda.add(deactivated, self._deactivate, coupon)
 
     def _plan_use(self, now: int, coupon: Coupon, index: int, fate: Fate) -> None:
         """Choose when a coupon is used; later than its end means never."""
         begin = max(now, coupon.valid_begin, coupon.uses[index].opens)
-        days = _SCALE_DAYS * (-math.log(1 - fate[5])) ** (1 / _SHAPE)
-        at = begin + int(days * DAY)
-        if days > 0.5:  # not within the first visit: at an hour when people are about
+        at = self._behaviour.used_at(begin, coupon.valid_end, self._segment(coupon.openid), fate[5])
+        if at is not None and at - begin > DAY // 2:  # not within the first visit: at an hour when people are about
             at = max(midnight(quota_day(at)) + _daytime(fate[6]), begin)
-        if at <= coupon.valid_end:
+        if at is not None and at <= coupon.valid_end:
             self._books.agenda.add(at, self._use, coupon, index, fate)
 
     def _use(self, at: int, coupon: Coupon, index: int, fate: Fate) -> None:
@@ -176,11 +188,10 @@ class Population:
         if fate[6] < 0.15:
             order["sub_mchid"] = "1900000209"
         record_use(coupon, index, Use(f"USE{at}{serial}", at, order))
-        if fate[7] < 0.04:
+        if fate[7] < self._behaviour.returned:
             self._books.agenda.add(at + 300 + int(fate[4] * 2 * DAY), self._return, coupon, index, fate)
         elif index + 1 < len(coupon.uses):
-            fates = chance_of(self._seed, coupon.stock.id, coupon.code, index)
-            again = [fates.random() for _ in range(8)]
+            again = _chances(chance_of(self._seed, coupon.stock.id, coupon.code, index))
             if again[3] < 0.8:
                 self._plan_use(at, coupon, index + 1, again)
 
@@ -191,7 +202,7 @@ class Population:
         coupon.uses[index].take_back(f"RET{at}{coupon.code[-8:]}", at)
         coupon.touch()
         if fate[4] < 0.33:
-            self._plan_use(at + DAY, coupon, index, (*fate[:7], 0.5))
+            self._plan_use(at + DAY, coupon, index, (*fate[:7], 0.5, *fate[8:]))
 
     def _delete(self, at: int, coupon: Coupon) -> None:
         """Let the user remove the coupon from the wallet."""

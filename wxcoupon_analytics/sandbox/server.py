@@ -15,7 +15,7 @@ import json
 import secrets
 import time
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -67,6 +67,7 @@ class Box:
         *,
         faults: FaultBox,
         rate_limits: bool,
+        customers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.books = books
         self.clock = clock
@@ -75,6 +76,7 @@ class Box:
         self.operations = operations
         self.faults = faults
         self.rate_limits = rate_limits
+        self.customers = customers
         self.log: deque[dict[str, Any]] = deque(maxlen=2_000)
 
     def now(self) -> int:
