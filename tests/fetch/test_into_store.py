@@ -361,6 +361,15 @@ def test_with_pseudonyms_no_openid_is_written_anywhere_and_it_goes_on_all_the_sa
     assert (refreshed.users, refreshed.unchanged) == (6, 22)
 
 
+def test_a_user_who_failed_half_way_was_asked_too(shop: Shop, store):
+    shop.give(COUPONS)
+    shop.box.faults("status", code=404, signed=True, path="oE/.*page_token", times=1)
+    fetched = shop.client.fetch.user_coupons(COUPONS, appid=shop.box.appid, store=store, on_error="collect")
+    assert (fetched.users, len(fetched.failures)) == (6, 1)
+    answered = [r for r in shop.box.requests() if r["status"] == 200 and re.search("/coupons[?]", r["path"])]
+    assert fetched.requests == len(answered)
+
+
 def test_what_a_summary_says(shop: Shop, store):
     shop.give(COUPONS)
     foreign = shop.box.foreign_openids()[0]

@@ -68,13 +68,13 @@ def test_a_closed_part_stays_the_same_part_until_it_is_stored(tmp_path):
     assert second.closed_parts() == []
     assert contents(second, part) == []
     assert second.is_done("a")
-    assert second.tally() == Tally(requests=1, coupons=1, new=1, vanished=1)
+    assert second.tally() == Tally(requests=2, coupons=1, new=1, vanished=1)
     assert (second.lost_by(), second.lost("a")) == ({"a"}, [lost])
     second.keep_found("a", lost, b"found", fetched_at=NOW)
     assert (second.lost_by(), second.lost("a")) == ({"a"}, []), "found, but not stored yet"
     second.stored(FOUND_AGAIN, Tally(found=1))
     assert second.lost_by() == set()
-    assert second.tally().requests == 2
+    assert second.tally().requests == 3
     second.discard()
 
 

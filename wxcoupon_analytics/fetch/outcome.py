@@ -82,7 +82,7 @@ class Fetched:
         them have a state again, that of the others is null.
     found : int
     requests : int
-        Answers received; the wire's own repeats are not counted.
+        Answers received and kept, those of users who failed later too; the wire's own repeats are not counted.
     failures : DataFrame
         With ``on_error="collect"``, one row a user whose question failed for good, and nothing of whom was stored (or
         whose vanished coupon could not be asked for): ``openid``, ``error`` (the error's class), ``status`` (Int64),

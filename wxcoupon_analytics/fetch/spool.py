@@ -66,6 +66,7 @@ CREATE TABLE vanished (
     PRIMARY KEY (who, stock_id, coupon_code)
 ) STRICT, WITHOUT ROWID;
 """
+_COUNT_ANSWER = "UPDATE fetch SET requests = requests + 1"
 
 
 class Kept(NamedTuple):
@@ -86,7 +87,7 @@ class Lost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What has come of the parts stored so far."""
+    """How many answers were kept, and what has come of the parts stored so far."""
 
     requests: int = 0
     coupons: int = 0
@@ -180,6 +181,7 @@ class Spool:
         with self._change() as db:
             part = None if next_token else self._open_part
             _insert(db, part, row)
+            db.execute(_COUNT_ANSWER)
             if next_token is None:
                 db.execute("UPDATE pages SET part = ? WHERE who = ? AND part IS NULL", (part, who))
                 db.execute("INSERT INTO done VALUES (?)", (who,))
@@ -206,9 +208,8 @@ class Spool:
                 "DELETE FROM vanished WHERE who = ? AND stock_id = ? AND coupon_code = ?",
                 (who, lost.stock_id, lost.coupon_code),
             )
-            if content is None:
-                db.execute("UPDATE fetch SET requests = requests + 1")
-            else:
+            db.execute(_COUNT_ANSWER)
+            if content is not None:
                 _insert(db, FOUND_AGAIN, _row(who, content, fetched_at, 1, None))
 
     # what goes out ---------------------------------------------------------------------------------------------------
@@ -246,14 +247,13 @@ class Spool:
     def stored(self, part: int, tally: Tally, vanished: Iterable[tuple[str, Lost]] = ()) -> None:
         """Drop a part that is in the store, count what came of it, and note which coupons to look for."""
         with self._change() as db:
-            (requests,) = db.execute("SELECT count(*) FROM pages WHERE part = ?", (part,)).fetchone()
             rows = [(who, lost.stock_id, lost.coupon_code, lost.product_coupon_id) for who, lost in vanished]
             db.executemany("INSERT OR IGNORE INTO vanished VALUES (?, ?, ?, ?)", rows)
             db.execute("DELETE FROM pages WHERE part = ?", (part,))
             db.execute(
-                "UPDATE fetch SET requests = requests + ?, coupons = coupons + ?, new = new + ?, changed = changed + ?,"
-                " unchanged = unchanged + ?, vanished = vanished + ?, found = found + ?",
-                (requests, tally.coupons, tally.new, tally.changed, tally.unchanged, tally.vanished, tally.found),
+                "UPDATE fetch SET coupons = coupons + ?, new = new + ?, changed = changed + ?, unchanged = unchanged + ?,"
+                " vanished = vanished + ?, found = found + ?",
+                (tally.coupons, tally.new, tally.changed, tally.unchanged, tally.vanished, tally.found),
             )
 
     def lost_by(self) -> set[str]:
