@@ -98,6 +98,7 @@ class TestFetch:
             ("customers.csv", b"", "is not a csv table"),
             ("customers.parquet", b"openid\n", "is not a parquet table"),
             ("customers.txt", b"openid\no1\n", "name a file that ends in .csv or .parquet"),
+            ("customers.csv", "openid\no1\n".encode("utf-16"), "is not UTF-8"),
             ("customers.csv", None, "cannot be read: No such file"),
         ],
     )
@@ -116,6 +117,24 @@ class TestFetch:
         assert run("fetch", "--openids", file, *ids).exit_code == 0
         asked = [request["path"] for request in served.requests() if "/users/" in request["path"]][-2:]
         assert [path.split("/users/")[1].split("/")[0] for path in sorted(asked)] == ["00012345678901234567", "NA"]
+
+    def test_a_byte_order_mark_and_spaces_do_not_make_another_user(self, served: wx.Sandbox, tmp_path: Path):
+        openid = served.openids()[0]
+        (tmp_path / "customers.CSV").write_bytes(f"\ufeffopenid\r\n {openid} \r\n".encode())
+        ids = ["--product-coupon-id", "1000000013", "--appid", served.appid]
+        assert run("fetch", "--openids", "customers.CSV", *ids).exit_code == 0
+        assert set(wx.SnapshotStore("data").load("user_coupons")["openid"]) == {openid}
+
+    def test_a_store_that_is_not_there_or_is_none_is_told(self, served: wx.Sandbox, tmp_path: Path):
+        mistyped = run("fetch", "--store", "dta", "--refresh", "--appid", served.appid)
+        assert mistyped.exit_code == 1
+        assert mistyped.stderr.startswith("ValidationError: the store knows of no product coupons yet")
+        assert not (tmp_path / "dta").exists()
+        file = users(tmp_path / "customers.csv", ["o1"])
+        for command in ("fetch", "report"):
+            result = run(command, "--store", file)
+            assert result.exit_code == 2
+            assert "is a file: name the folder" in result.stderr
 
 
 class TestHosts:
@@ -191,6 +210,44 @@ class TestSend:
         assert "already_sent          5" in again.stdout
         assert len(self.sent(served, new)) == 5
 
+    def test_the_journal_of_the_brand_that_is_served_is_the_commands_own(self, served: wx.Sandbox, tmp_path: Path):
+        file = users(tmp_path / "audience.csv", ["cli-default-1"])
+        command = ["send", file, *self.IDS, "--appid", served.appid, "--campaign", "cli-journal", "--confirm", 1]
+        assert run(*command).stdout.splitlines()[-1].split() == ["sent", "1"]
+        again = run(*command)
+        assert again.exit_code == 0, again.output
+        assert again.stdout.splitlines()[-1].split() == ["already_sent", "1"]
+        with wx.Sandbox.shared().client() as client:
+            assert client.actions.journal()["campaign"].tolist() == ["cli-journal"]
+
+    def test_an_interrupted_send_says_what_was_sent_and_keeps_it(self, served: wx.Sandbox, tmp_path: Path):
+        openids = [f"cli-stopped-{i}" for i in range(3_000)]
+        file = users(tmp_path / "audience.csv", openids)
+        command = [*COMMAND, "send", file, *self.IDS, "--appid", served.appid, "--campaign", "cli-stopped"]
+        with subprocess.Popen(
+            [*command, "--confirm", "3000", "--out", "result.parquet", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        ) as sending:
+            while not any("cli-stopped-" in request["path"] for request in served.requests()[-100:]):
+                assert sending.poll() is None
+            sending.send_signal(signal.SIGINT)
+            said, complained = sending.communicate(timeout=30)
+        assert sending.returncode == 130
+        assert said == ""
+        assert complained.startswith("interrupted; the same command goes on from here:")
+        assert "Traceback" not in complained
+        rows = pd.read_parquet(tmp_path / "result.parquet")
+        known = set(rows.loc[rows["status"] == "sent", "openid"])
+        assert known
+        assert (
+            known
+            <= set(self.sent(served, openids)["openid"])
+            <= known | set(rows.loc[rows["status"] == "unknown", "openid"])
+        )
+
     def test_a_refused_user_is_an_exit_status_and_a_row(self, served: wx.Sandbox):
         openids = ["cli-other-1", served.foreign_openids()[0]]
         result = self.plan(served, openids, "--campaign", "cli-2", "--confirm", 2, "--out", "result.xlsx")
@@ -198,9 +255,16 @@ class TestSend:
         rows = pd.read_excel("result.xlsx", dtype=str)
         assert rows["status"].tolist() == ["sent", "failed"]
         assert rows["error_message"].notna().tolist() == [False, True]
+        again = self.plan(served, [*openids, "cli-other-2"], "--campaign", "cli-2", "--retry-failed")
+        assert again.stdout.endswith("the same command with --confirm 2\n"), "one is new, one is asked again"
+        agreed = self.plan(
+            served, [*openids, "cli-other-2"], "--campaign", "cli-2", "--retry-failed", "--confirm", 2, "--json"
+        )
+        assert json.loads(agreed.stdout)["outcomes"] == {"already_sent": 1, "failed": 1, "sent": 1}
 
     def test_what_could_not_be_kept_is_not_sent(self, served: wx.Sandbox):
-        for out in ("nowhere/result.csv", "result.doc"):
+        Path("folder.csv").mkdir()
+        for out in ("nowhere/result.csv", "result.doc", "folder.csv", "/proc/1/result.csv"):
             result = self.plan(served, ["cli-third-1"], "--campaign", "cli-3", "--confirm", 1, "--out", out)
             assert result.exit_code == 1
             assert result.stderr.startswith(f"ValidationError: {out}")
@@ -240,6 +304,9 @@ class TestReport:
         assert result.stderr.startswith("SnapshotError: ")
         assert not Path("week.html").exists()
         assert run("report", "--out", "week.pdf").stderr.startswith("ValidationError: week.pdf: name a file")
+        assert run("report", "--out", "nowhere/week.html").stderr.startswith(
+            "ValidationError: nowhere/week.html cannot"
+        )
         assert run("report", "--lang", "fr").exit_code == 2
 
 
@@ -254,6 +321,7 @@ class TestDoctor:
 
     def test_a_failed_check_is_an_exit_status(self, served: wx.Sandbox):
         assert run("doctor", "--host", "http://127.0.0.1:9", "--timeout", 2).exit_code == 1
+        assert run("doctor", "--timeout", -1).exit_code == 2
 
 
 class TestSandbox:
@@ -287,6 +355,32 @@ class TestSandbox:
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, cwd=tmp_path
         )
         assert "is not served any more: start `wxcoupon sandbox` again" in gone.stderr
+
+    def test_a_folder_or_a_port_that_is_taken_is_told_and_left_alone(self, served: wx.Sandbox, tmp_path: Path):
+        pytest.importorskip("jupyterlab")
+        config = Path(os.environ["WXCOUPON_CONFIG"])
+        (journal := config.with_name("journal.sqlite3")).touch()
+        before = config.read_text()
+        for command in (["sandbox", "--to"], ["lab", "--no-browser", "--to"]):
+            folder = config.parent
+            if command[0] == "lab":
+                publish(served, (folder := tmp_path / "lab") / ".sandbox")
+            result = run(*command, folder)
+            assert result.exit_code == 1
+            assert "is being served already, on port" in result.stderr
+        assert config.read_text() == before
+        assert journal.exists()
+        port = served.hosts[0].rpartition(":")[2]
+        result = run("sandbox", "--to", tmp_path / "other", "--port", port)
+        assert result.exit_code == 1
+        assert f"port {port} of 127.0.0.1 cannot be had" in result.stderr
+        assert run("sandbox", "--port", 65_536).exit_code == 2
+
+    def test_a_folder_that_is_none_is_one_line(self, tmp_path: Path):
+        (tmp_path / "file").touch()
+        result = run("sandbox", "--to", tmp_path / "file")
+        assert result.exit_code == 1
+        assert result.stderr == f"{tmp_path / 'file'} cannot be used: File exists\n"
 
     def test_one_process_shares_one_with_itself_and_its_journal(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         monkeypatch.chdir(tmp_path)

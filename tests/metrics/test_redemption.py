@@ -90,18 +90,29 @@ def test_groups_are_sorted_with_the_null_group_last_and_two_brands_do_not_mix() 
     assert [(row["openid"], row["confirmed_count"]) for row in result] == [("a", 1), ("z", 1), (None, 1)]
 
 
-@pytest.mark.parametrize("ask", [redemption_rate, redemption_curve])
-@pytest.mark.parametrize("by", [["stock_id", "stock_id"], "as_of", "count"])
+@pytest.mark.parametrize(
+    ("ask", "by"),
+    [
+        (redemption_rate, ["stock_id", "stock_id"]),
+        (redemption_rate, "as_of"),
+        (redemption_rate, "count"),
+        (redemption_curve, ["stock_id", "stock_id"]),
+        (redemption_curve, "as_of"),
+        (redemption_curve, "used_share"),
+    ],
+)
 def test_a_group_that_would_clash_is_refused(ask: Any, by: Any) -> None:
     with pytest.raises(ValidationError, match="given twice or is a column of the result"):
         ask(user_coupons(), by=by)
 
 
-@pytest.mark.parametrize("by", ["hour", "told", "end"])
-def test_a_group_named_as_what_the_curve_works_out_is_refused_not_mistaken_for_it(by: str) -> None:
-    frame = user_coupons(coupon("1", "EFFECTIVE", receive_time=START)).assign(**{by: "morning"})
-    with pytest.raises(ValidationError, match=f"{by} is given twice or is a column of the result"):
-        redemption_curve(frame, by=by)
+@pytest.mark.parametrize("by", ["hour", "told", "end", "received", "cause", "count", "coupon_state"])
+def test_a_group_may_be_named_as_what_the_curve_works_out(by: str) -> None:
+    frame = user_coupons(coupon("1", "EFFECTIVE", receive_time=START)).assign(plain="EFFECTIVE")
+    named = rows(redemption_curve(frame.assign(**{by: "EFFECTIVE"}), by=by))
+    assert [row | {"plain": row[by]} for row in named] == [
+        row | {by: row["plain"]} for row in rows(redemption_curve(frame, by="plain"))
+    ]
 
 
 def test_what_a_store_has_of_unchanged_coupons_takes_its_current_state(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from wxcoupon_analytics.errors import masked
 
 _VERSION = "wxcoupon-1"
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
 
 def derive_request_no(operation: str, *meaning: str | int) -> str:
@@ -62,7 +63,7 @@ class Intent:
     @property
     def text(self) -> str:
         """Path and body as one canonical JSON text: equal texts are the same write."""
-        return json.dumps({"path": dict(self.path), "body": dict(self.body)}, ensure_ascii=False, sort_keys=True)
+        return _CANONICAL.encode({"path": dict(self.path), "body": dict(self.body)})
 
     def difference(self, earlier: str) -> str:
         """Say in which fields this write differs from an earlier one of the same number.

@@ -230,13 +230,13 @@ class _Run:
     def in_order(self) -> list[Outcome]:
         """Give the outcomes in the order of the intents."""
         begun, not_begun = Outcome("unknown"), Outcome("not_started", reason=self._halted)
-        return [
-            replace(
-                self._outcomes.get(index, begun if index < self._begun else not_begun),
-                followed=self._outcomes.get(~index),
-            )
-            for index in range(len(self._intents))
+        told = [
+            self._outcomes.get(index, begun if index < self._begun else not_begun) for index in range(len(self._intents))
         ]
+        for index, followed in self._outcomes.items():
+            if index < 0:
+                told[~index] = replace(told[~index], followed=followed)
+        return told
 
     def _next(self) -> dict[int, tuple[Intent, Question]]:
         """Take what there is room for, a group at a time; what another run holds is looked at again now and then."""

@@ -121,6 +121,10 @@ class SendPlan:
         lopsided = (counts[READY] + counts[ALREADY_SENT] == 0) != (counts[HELD_OUT] == 0)
         return [", ".join(map(str, group)) for group in counts.loc[lopsided, self._strata].itertuples(index=False)]
 
+    def count_due(self, *, retry_failed: bool = False) -> int:
+        """How many coupons :meth:`execute` with the same ``retry_failed`` is to send: the number to confirm."""
+        return len(self._due(self._verdicts, retry_failed=retry_failed))
+
     def execute(
         self,
         *,
@@ -132,8 +136,9 @@ class SendPlan:
         """Send what is ready, up to the rate limit, each coupon once.
 
         The stock is looked at again first. The run ends itself when a limit is reached or the stock leaves SENDING (the
-        rest is ``blocked``), when a refusal would meet every send (keys, rights, appid), or when too many have failed. Executing again, from this plan, a new one, another
-        notebook or after a power cut, sends nothing twice: what an earlier run sent comes back ``already_sent``.
+        rest is ``blocked``), when a refusal would meet every send (keys, rights, appid), or when too many have failed.
+        Executing again, from this plan, a new one, another notebook or after a power cut, sends nothing twice: what an
+        earlier run sent comes back ``already_sent``.
 
         Parameters
         ----------

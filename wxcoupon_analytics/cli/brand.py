@@ -41,7 +41,7 @@ def sandbox(
         "data/sandbox"
     ),
     seed: Seed = 7,
-    port: Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port on 127.0.0.1; 0 takes a free one.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Serve the embedded brand until Ctrl-C, for other commands, notebooks, and programs in any language.

@@ -23,7 +23,7 @@ def doctor(
     product_coupon_id: Annotated[
         str | None, typer.Option(help="A product coupon to read; default: one that does not exist.")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds for each connection and answer.")] = 10.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each connection and answer.")] = 10.0,
     as_json: Json = False,
 ) -> None:
     """Check credentials, clock, network and signatures, and say what to do about each failure.

@@ -19,5 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 
 
 def connect(hosts: list[str] | None, *, journal: Path | None = None) -> wx.Client:
-    """Connect with the credentials that are configured."""
-    return wx.connect(wx.Credentials.load(), hosts=hosts or None, journal=journal)
+    """Connect with the credentials that are configured; what is done to an embedded brand stands in its own journal."""
+    from wxcoupon_analytics.sandbox.sharing import shared_journal
+
+    return wx.connect(wx.Credentials.load(), hosts=hosts or None, journal=journal or shared_journal())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ def read_users(path: Path) -> pd.DataFrame:
 
     _check_suffix(path, _READABLE)
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             frame = pd.read_parquet(path)
         else:
             frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
@@ -32,28 +33,33 @@ def read_users(path: Path) -> pd.DataFrame:
         raise ValidationError(f"{path} is not a {path.suffix[1:]} table: {error}") from None
     if "openid" not in frame.columns:
         raise ValidationError(f"{path} has no column openid; its columns are {', '.join(map(str, frame.columns))}")
+    if pd.api.types.is_string_dtype(frame["openid"]):
+        frame["openid"] = frame["openid"].str.strip()  # with a space of the export's it would be another user
     return frame
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, known: tuple[str, ...] = _WRITABLE) -> None:
     """Refuse a name or a folder before anything is done whose result could then not be kept."""
-    _check_suffix(path, _WRITABLE)
+    _check_suffix(path, known)
     if not path.parent.is_dir():
         raise ValidationError(f"{path} cannot be written: there is no folder {path.parent}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        why = "it is a folder" if path.is_dir() else f"{path.parent} is not yours to write to"
+        raise ValidationError(f"{path} cannot be written: {why}")
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write a frame in the form its name asks for."""
     import wxcoupon_analytics as wx
 
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         frame.to_parquet(path, index=False)
-    elif path.suffix == ".xlsx":
+    elif path.suffix.lower() == ".xlsx":
         wx.to_excel(frame, path)
     else:
         wx.to_csv(frame, path)
 
 
 def _check_suffix(path: Path, known: tuple[str, ...]) -> None:
-    if path.suffix not in known:
+    if path.suffix.lower() not in known:
         raise ValidationError(f"{path}: name a file that ends in {' or '.join(known)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any, Final
 
 import typer
@@ -18,7 +19,7 @@ EXIT_STATUS: Final = (
 
 
 class Commands(TyperGroup):
-    """The commands. An error of ours is a line for people, not a traceback: its text says what to do."""
+    """The commands. An error of ours, or of a file, is a line for people, not a traceback: its text says what to do."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -26,4 +27,10 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except WxCouponError as error:
             typer.echo(f"{type(error).__name__}: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(FAILED) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output has gone; that is for click to end quietly
+                raise
+            place = f"{error.filename} cannot be used" if error.filename else type(error).__name__
+            typer.echo(f"{place}: {error.strerror or error}", err=True)
             raise typer.Exit(FAILED) from None

@@ -11,6 +11,7 @@ import typer
 
 import wxcoupon_analytics as wx
 from wxcoupon_analytics.cli.connection import Json
+from wxcoupon_analytics.cli.files import check_writable
 from wxcoupon_analytics.cli.snapshots import Store
 
 
@@ -43,11 +44,10 @@ def report(
     Example: wxcoupon report --store data --lang en --out report.html --out report.xlsx
     """
     for path in out or ():
-        if path.suffix not in (".html", ".xlsx"):
-            raise wx.ValidationError(f"{path}: name a file that ends in .html or .xlsx")
+        check_writable(path, (".html", ".xlsx"))
     made = wx.weekly_report(wx.SnapshotStore(store), week=week, lang=lang.value)
     files = [
-        made.to_html(path) if path.suffix == ".html" else made.to_excel(path)
+        made.to_html(path) if path.suffix.lower() == ".html" else made.to_excel(path)
         for path in out or [Path(f"report-{made.week}.html")]
     ]
     if as_json:

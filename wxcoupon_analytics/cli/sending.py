@@ -99,21 +99,34 @@ def send(
             try:
                 rows = plan.execute(confirm=confirm, max_failures=max_failures, retry_failed=retry_failed)
             except KeyboardInterrupt as stopped:
-                if out is not None and hasattr(stopped, "result"):
-                    write_table(stopped.result, out)
+                if hasattr(stopped, "result"):
+                    typer.echo(f"interrupted; the same command goes on from here:\n{_counts(stopped.result)}", err=True)
+                    if out is not None:
+                        write_table(stopped.result, out)
                 raise
-    if out is not None:
-        write_table(rows, out)
     is_sent = confirm is not None
-    typer.echo(_as_json(plan, rows, is_sent) if as_json else _as_text(plan, rows, is_sent))
+    if out is not None:
+        try:
+            write_table(rows, out)
+        except OSError as error:
+            if not is_sent:
+                raise
+            typer.echo(
+                f"{out} cannot be written: {error.strerror or error}; the sends are done, and in the journal", err=True
+            )
+            raise typer.Exit(INCOMPLETE) from None
+    if as_json:
+        typer.echo(_as_json(plan, rows, is_sent))
+    elif is_sent:
+        typer.echo(_counts(rows))
+    else:
+        due = plan.count_due(retry_failed=retry_failed)
+        typer.echo(f"{plan}\n\nNothing was sent." + (f" To send: the same command with --confirm {due}" if due else ""))
     if is_sent and rows["status"].isin(_DOUBTFUL).any():
         raise typer.Exit(INCOMPLETE)
 
 
-def _as_text(plan: SendPlan, rows: pd.DataFrame, is_sent: bool) -> str:
-    if not is_sent:
-        ready = plan.summary["ready"]
-        return f"{plan}\n\nNothing was sent." + (f" To send: the same command with --confirm {ready}" if ready else "")
+def _counts(rows: pd.DataFrame) -> str:
     return "\n".join(f"{status:<14}{count:>9,}" for status, count in rows["status"].value_counts().items())
 
 

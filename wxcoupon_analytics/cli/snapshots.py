@@ -15,7 +15,18 @@ from wxcoupon_analytics.cli.files import read_users
 from wxcoupon_analytics.cli.outcomes import INCOMPLETE
 
 _COLUMNS = ("entity", "rows", "taken_at", "path", "complete")
-Store = Annotated[str, typer.Option(help="Where the snapshots lie: a folder, or a URI such as s3://bucket/coupons.")]
+
+
+def _no_file(store: str) -> str:
+    if Path(store).is_file():
+        raise typer.BadParameter(f"{store} is a file: name the folder in which the snapshots lie")
+    return store
+
+
+Store = Annotated[
+    str,
+    typer.Option(help="Where the snapshots lie: a folder, or a URI such as s3://bucket/coupons.", callback=_no_file),
+]
 
 
 def fetch(
@@ -82,6 +93,10 @@ def _refresh(
 ) -> list[dict[str, Any]]:
     """Save product coupons and stocks in full, and of users' coupons what can have changed."""
     ids = ids or store.load("product_coupons", columns=["product_coupon_id"])["product_coupon_id"].tolist()
+    if not ids:
+        raise wx.ValidationError(
+            "the store knows of no product coupons yet: the first time, name them, and no --refresh"
+        )
     saved: list[dict[str, Any]] = []
     for entity, frame in (("product_coupons", client.fetch.product_coupons(ids)), ("stocks", client.fetch.stocks(ids))):
         kept = store.save(entity, frame)

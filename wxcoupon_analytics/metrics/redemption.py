@@ -166,11 +166,6 @@ _CURVE: Mapping[str, DType] = {
     "deletion_width_days": nw.Float64(),
     "as_of": nw.Datetime("us", "Asia/Shanghai"),
 }
-# What is worked out of every reading on the way, beside the caller's columns.
-_WORKED_OUT = (
-    *("received", "usable", "told", "open_at", "ended_at", "is_known", "read", "alive", "gone", "is_ended"),
-    *("cause", "end", "width", "passed", "hour", "count"),
-)
 _HOUR, _DAY = 3_600_000_000, 24  # microseconds, hours
 
 
@@ -248,35 +243,41 @@ def redemption_curve(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None
     >>> redemption_curve(coupons)["used_share"].tolist()  # A was used within a day; B is open, and is watched on
     [0.0, 0.5, 0.5]
     """
-    groups = groups_of(by, [*_CURVE, *_WORKED_OUT])
+    groups = groups_of(by, _CURVE)
     check_current(user_coupons)
-    frame, key = _watched(user_coupons, groups)
-    lives = _lives(frame, key, groups)
+    inner = {f"group {place}": name for place, name in enumerate(groups)}  # no name of the caller's meets one of ours
+    frame, key = _watched(user_coupons, inner)
     counted = collect(
-        lives.group_by(*groups, "cause", "hour").agg(
-            nw.len().alias("count"), width=nw.col("width").sum().cast(nw.Int64), as_of=nw.col("fetched_at").max()
-        ),
-        [*groups, "cause", "hour", "count", "width", "as_of"],
-    ).sort(*groups, "hour", "cause", nulls_last=True)
+        _lives(frame, key, list(inner))
+        .group_by(*inner, "cause", "hour")
+        .agg(nw.len().alias("count"), width=nw.col("width").sum().cast(nw.Int64), as_of=nw.col("fetched_at").max()),
+        [*inner, "cause", "hour", "count", "width", "as_of"],
+    ).sort(*inner, "hour", "cause", nulls_last=True)
     rows: list[dict[str, Any]] = []
-    for group, ends in groupby(counted.iter_rows(named=True), key=lambda row: tuple(row[name] for name in groups)):
+    for group, ends in groupby(counted.iter_rows(named=True), key=lambda row: tuple(row[name] for name in inner)):
         curve = _curve(list(ends))
         rows += [dict(zip(groups, group, strict=True)) | day for day in curve]
-    schema = {**{name: counted.schema[name] for name in groups}, **_CURVE}
+    schema = {**{name: counted.schema[place] for place, name in inner.items()}, **_CURVE}
     result = nw.from_dict({name: [row[name] for row in rows] for name in schema}, schema, backend="pyarrow")
     back: IntoFrameT = give_back(result, user_coupons)
     return back
 
 
-def _watched(user_coupons: IntoFrame, groups: list[str]) -> tuple[nw.LazyFrame[Any], list[str]]:
+def _watched(user_coupons: IntoFrame, groups: Mapping[str, str]) -> tuple[nw.LazyFrame[Any], list[str]]:
     """Say of every reading what it tells of its coupon's life, in microseconds since 1970, and beside it what others tell.
+
+    ``groups`` are the caller's columns, under the names they have in here.
 
     Instants become integers here, because DuckDB subtracts instants by the calendar of its session's zone.
     """
     ends = [name for names in _ENDS.values() for name in names]
     has_events = "event" in nw.from_native(user_coupons).collect_schema()
-    needs = ["receive_time", "confirm_time", *ends, *(["event"] if has_events else []), *groups]
-    frame, key = open_coupons(user_coupons, needs)
+    needs = ["receive_time", "confirm_time", *ends, *(["event"] if has_events else [])]
+    frame, key = open_coupons(user_coupons, [*needs, *groups.values()])
+    frame = frame.select(
+        *dict.fromkeys([*key, *needs, "coupon_state", "fetched_at"]),
+        **{inner: nw.col(name) for inner, name in groups.items()},
+    )
     state = nw.col("coupon_state")
     at = {name: microseconds(frame, name) for name in ["receive_time", "confirm_time", "fetched_at", *ends]}
     told: nw.Expr = nw.lit(None, nw.Int64)

@@ -116,7 +116,11 @@ def main() -> None:
     threading.Thread(target=_end_with_process, args=(options.pop("parent"),), daemon=True).start()
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", options.pop("port")))
+    port = options.pop("port")
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        sys.exit(f"port {port} of 127.0.0.1 cannot be had ({error.strerror}): take another, or 0 for a free one")
     box = build(**options)
     token = secrets.token_urlsafe(24)
     app = raw_path_app(api_routes(box) + control_routes(box, token))

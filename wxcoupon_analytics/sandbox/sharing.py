@@ -27,6 +27,7 @@ from dotenv import dotenv_values
 
 from wxcoupon_analytics.errors import WxCouponError
 from wxcoupon_analytics.sandbox import SHANGHAI, Sandbox
+from wxcoupon_analytics.sandbox.process import ask
 
 if TYPE_CHECKING:
     from wxcoupon_analytics import Client
@@ -35,6 +36,7 @@ CONFIG: Final = "wxcoupon.toml"
 _HANDLE: Final = "sandbox.json"
 _JOURNAL: Final = "journal.sqlite3"
 _SNAPSHOTS: Final = "snapshots"
+_SILENT = (OSError, ValueError, http.client.HTTPException, WxCouponError)  # nobody there, or somebody else
 _BELIEVED_SECONDS = 1.0  # another process may move business time, but not every page of a fetch need ask
 
 
@@ -71,10 +73,22 @@ def serve_now(*, seed: int, port: int = 0) -> Sandbox:
 
 
 def publish(box: Sandbox, folder: Path) -> Path:
-    """Write what other processes need to use a running brand, for this user's eyes only, and give its configuration."""
+    """Write what other processes need to use a running brand, for this user's eyes only, and give its configuration.
+
+    Raises
+    ------
+    WxCouponError
+        The folder is another running brand's: those who use that one would find this one in its place.
+    """
     greeting = box._known
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / _HANDLE).exists():
+        before = _read_handle(folder / _HANDLE)
+        if before is not None and before["token"] != greeting["token"] and _is_served(before):
+            raise WxCouponError(
+                f"the embedded brand of {folder} is being served already, on port {before['port']}: use that one, end it, "
+                "or name another folder"
+            )
         _forget(folder)
     brand = greeting["brand"]
     values = {
@@ -95,9 +109,8 @@ def publish(box: Sandbox, folder: Path) -> Path:
 
 def shared() -> SharedSandbox:
     """Give the brand whose configuration WXCOUPON_CONFIG names, else the one of this process."""
-    config = os.environ.get("WXCOUPON_CONFIG") or dotenv_values(".env").get("WXCOUPON_CONFIG")
-    handle = Path(config).expanduser().with_name(_HANDLE) if config else None
-    if handle is None or not handle.is_file():
+    handle = _configured()
+    if handle is None:
         box = _of_this_process()
         if box._greeting is None:
             _forget(box.folder)
@@ -106,12 +119,41 @@ def shared() -> SharedSandbox:
     box = SharedSandbox(handle.parent, json.loads(handle.read_text(encoding="utf-8")))
     try:
         box.now()
-    except (OSError, http.client.HTTPException, WxCouponError):
+    except _SILENT:
         raise WxCouponError(
             f"WXCOUPON_CONFIG names the embedded brand of {handle.parent}, which is not served any more: "
             "start `wxcoupon sandbox` again, or take the variable away"
         ) from None
     return box
+
+
+def shared_journal() -> Path | None:
+    """Name the journal of the brand whose configuration WXCOUPON_CONFIG names; None if that is no embedded one."""
+    handle = _configured()
+    return None if handle is None else handle.with_name(_JOURNAL)
+
+
+def _configured() -> Path | None:
+    config = os.environ.get("WXCOUPON_CONFIG") or dotenv_values(".env").get("WXCOUPON_CONFIG")
+    handle = Path(config).expanduser().with_name(_HANDLE) if config else None
+    return handle if handle is not None and handle.is_file() else None
+
+
+def _read_handle(path: Path) -> dict[str, Any] | None:
+    """Read who served here last; None if that cannot be told."""
+    try:
+        greeting: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return greeting
+
+
+def _is_served(greeting: dict[str, Any]) -> bool:
+    try:
+        ask(greeting, "POST", "advance", {"seconds": 0})
+    except _SILENT:
+        return False
+    return True
 
 
 @cache
