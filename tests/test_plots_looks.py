@@ -232,3 +232,62 @@ def test_a_title_with_markup_does_not_leave_its_attribute() -> None:
     left.set_title("甲", loc="left", fontproperties=drawing.letters(9))
     right.set_title("乙", loc="left", fontproperties=drawing.letters(9))
     assert ET.fromstring(svg_text(figure, name="two")).get("aria-label") == "甲 · 乙"
+
+
+def luminance(colour: str) -> float:
+    parts = ((part + 0.055) / 1.055 for part in to_rgb(colour))
+    return float(np.dot([0.2126, 0.7152, 0.0722], [part**2.4 for part in parts]))
+
+
+def contrast(one: str, other: str) -> float:
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_states_invented_later_and_unknown_ones_show_on_a_light_and_on_a_dark_ground() -> None:
+    colours = drawing.coupon_colours([None, "FROZEN", "LENT", "LOST"]).values()
+    assert len(set(colours)) == 4
+    for colour in (*colours, drawing.OTHER):
+        assert contrast(colour, "#ffffff") >= 3 <= contrast(colour, "#14171a"), colour
+
+
+def test_letters_on_a_fill_are_those_that_stand_out_more() -> None:
+    for fill in (*drawing.COUPON_COLOURS.values(), *drawing.coupon_colours([None, "A", "B", "C"]).values()):
+        chosen = drawing.letters_on(fill)
+        other = drawing.ON_LIGHT if chosen == drawing.ON_DARK else drawing.ON_DARK
+        assert contrast(chosen, fill) >= contrast(other, fill), fill
+
+
+def test_a_legend_of_two_rows_is_read_row_by_row() -> None:
+    ax = drawing.new_axes(1)
+    drawing.add_legend(ax, [(str(place), "#000000") for place in range(9)])
+    figure_of(ax).draw_without_rendering()
+    legend = ax.get_legend()
+    assert legend is not None
+    seen = sorted(
+        legend.get_texts(), key=lambda text: (-round(text.get_window_extent().y0), text.get_window_extent().x0)
+    )
+    assert [text.get_text() for text in seen] == [str(place) for place in range(9)]
+
+
+@pytest.mark.parametrize(("limit", "dashed"), [(100_000_000, False), (500, True)])
+def test_a_daily_limit_far_above_leaves_the_bars_their_height(limit: int, dashed: bool) -> None:
+    stocks = [
+        wx.flatten(
+            "stocks",
+            {
+                "product_coupon_id": "7",
+                "stock_id": "1",
+                "state": "SENDING",
+                "stock_send_rule": {"max_count": 10**9, "max_count_per_day": limit},
+                "sent_count_info": {"total_count": 50 * day, "today_count": 0},
+            },
+            fetched_at=pd.Timestamp(f"2026-11-{day:02}T02:00+08:00"),
+        )
+        for day in range(1, 9)
+    ]
+    ax = wx.plot_daily_sends(pd.concat(stocks), now=pd.Timestamp("2026-11-08T12:00+08:00"), lang="en")
+    tallest = max(abs(patch.get_height()) for patch in ax.patches)
+    assert tallest == pytest.approx(0.072 if dashed else 0.72)
+    assert any(line.get_color() == drawing.LIMIT for line in ax.lines) is dashed
+    assert any(f"limit {limit:,} a day" in text.get_text() for text in ax.texts)

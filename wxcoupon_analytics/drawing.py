@@ -29,7 +29,7 @@ StockKey = tuple[str, str]  # product_coupon_id, stock_id
 NOT_KNOWN = "\N{EM DASH}"
 BAR = 0.62  # of the room a bar has
 _LABEL, _NOTE = 40, 84  # columns of a label, and of a line under the title
-INK, FAINT, EDGE, TRACK, OTHER = "#222222", "#666666", "#CCCCCC", "#ECECEC", "#4D4D4D"
+INK, FAINT, EDGE, TRACK, OTHER = "#222222", "#666666", "#CCCCCC", "#ECECEC", "#6E6E6E"
 ON_LIGHT, ON_DARK = "#111111", "#FEFEFE"  # letters on a fill, which stay when a page turns ink and ground around
 
 # Okabe and Ito's palette, told apart by every common form of colour blindness.
@@ -222,18 +222,17 @@ def state_name(state: str | None, words: Words) -> str:
 
 
 def coupon_colours(states: Iterable[str | None]) -> dict[str | None, str]:
-    """Give each state that occurs its colour; those invented later share dark greys, an unknown one is black."""
-    greys = iter(["#4D4D4D", "#7A5C3E", "#2F4F4F"] * 99)
+    """Give each state that occurs its colour; those invented later share dull ones, seen on a light and a dark ground."""
+    dull = iter(["#8C6D4F", "#5F7F8F", "#7A7A4A"] * 99)
     return {
-        state: "#000000" if state is None else COUPON_COLOURS.get(state) or next(greys)
-        for state in dict.fromkeys(states)
+        state: OTHER if state is None else COUPON_COLOURS.get(state) or next(dull) for state in dict.fromkeys(states)
     }
 
 
 def letters_on(fill: str) -> str:
-    """Choose letters that stand out on a fill."""
-    red, green, blue = to_rgb(fill)
-    return ON_DARK if 0.299 * red + 0.587 * green + 0.114 * blue < 0.4 else ON_LIGHT
+    """Choose the letters that stand out more on a fill, by the luminance of WCAG 2."""
+    red, green, blue = (((part + 0.055) / 1.055) ** 2.4 if part > 0.04045 else part / 12.92 for part in to_rgb(fill))
+    return ON_DARK if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.19 else ON_LIGHT
 
 
 def as_of_text(rows: Sequence[Row], words: Words) -> str:
@@ -260,14 +259,17 @@ def cut_text(everything: Sized, shown: Sized, words: str) -> str:
 def add_legend(ax: Axes, entries: Sequence[tuple[str, str]]) -> None:
     """Explain the colours to the right of the numbers."""
     if entries:
+        columns = min(len(entries), 7)
+        # matplotlib fills column by column, and people read row by row.
+        ordered = [entry for column in range(columns) for entry in entries[column::columns]]
         ax.legend(
-            handles=[Patch(color=colour, label=drawable(name)) for name, colour in entries],
+            handles=[Patch(color=colour, label=drawable(name)) for name, colour in ordered],
             prop=letters(9),
             labelcolor=INK,
             loc="upper center",
             bbox_to_anchor=(0.5, 0),
             borderaxespad=3.6,
-            ncols=min(len(entries), 7),
+            ncols=columns,
             columnspacing=1.2,
             frameon=False,
             handlelength=1,

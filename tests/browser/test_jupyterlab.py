@@ -20,7 +20,7 @@ STARTS_WITHIN, RUNS_WITHIN = 60_000, 180_000  # ms
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 OUTPUT = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.{}']"
 BAR = ".jp-OutputArea-output .widget-hbox:has([role=progressbar], progress, .progress)"
-TEXT = ".jp-RenderedHTMLCommon :is(h1, h2, p, li, th, td)"
+TEXT = ".jp-RenderedHTMLCommon :is(h1, h2, p, li, th, td), .jp-RenderedText pre"
 
 
 CARD = ".jp-RenderedHTML:has-text('Plan: send')"
@@ -90,14 +90,14 @@ def keep_picture(page: Page, name: str) -> None:
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
-def texts_in_other_fonts(page: Page) -> list[str]:
-    """Find the Chinese texts of the notebook that the browser drew without any font that has Chinese: as boxes."""
+def texts_in_other_fonts(page: Page, selector: str = TEXT) -> list[str]:
+    """Find the Chinese texts of the page that the browser drew without any font that has Chinese: as boxes."""
     session = page.context.new_cdp_session(page)
     session.send("DOM.enable")
     session.send("CSS.enable")
     root = session.send("DOM.getDocument", {"depth": 0})["root"]["nodeId"]
     boxes, drawn = [], 0
-    for node in session.send("DOM.querySelectorAll", {"nodeId": root, "selector": TEXT})["nodeIds"]:
+    for node in session.send("DOM.querySelectorAll", {"nodeId": root, "selector": selector})["nodeIds"]:
         text = session.send("DOM.getOuterHTML", {"nodeId": node})["outerHTML"]
         if wanted := len(CHINESE.findall(text)):
             fonts = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
@@ -124,6 +124,24 @@ def test_notebook_01_runs_and_can_be_read(page: Page, lab: Lab):
     assert page.locator(".jp-RenderedImage img").count() >= 4
     assert texts_in_other_fonts(page) == []
     keep_picture(page, "01")
+
+
+def test_notebook_02_shows_its_report_and_its_files_open(page: Page, lab: Lab):
+    open_notebook(page, lab, "02_weekly_budget_report.ipynb")
+    choose(page, "Run", "Run All Cells")
+    wait_until_run(page)
+    report = page.locator(".jp-CodeCell", has_text="print(report)").locator(OUTPUT.format("stdout"))
+    expect(report).to_contain_text(re.compile(r"\d{4}-W\d{2} .*发放 [\d,]+ 张"))
+    report.screenshot(path=SCREENSHOTS / "02_report.png")
+    assert page.locator(".jp-RenderedImage img").count() == 2
+    assert texts_in_other_fonts(page) == []
+    keep_picture(page, "02")
+
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    page.goto((lab.folder / "report.html").as_uri())
+    expect(page.get_by_role("heading", level=1)).to_contain_text(CHINESE)
+    assert texts_in_other_fonts(page, "h1, h2, h3, p, li, th, td, svg text") == []
+    page.screenshot(path=SCREENSHOTS / "02_file.png")
 
 
 def test_notebook_03_shows_its_plan_in_every_light(page: Page, lab: Lab):

@@ -6,10 +6,12 @@ from datetime import date, datetime, timedelta
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import wxcoupon_analytics as wx
 from wxcoupon_analytics.entities.flatten import flatten
-from wxcoupon_analytics.report.numbers import change, redeemed_value, week_limits, week_sends
+from wxcoupon_analytics.report.numbers import change, change_between, redeemed_value, week_limits, week_sends
 from wxcoupon_analytics.report.weeks import Week, week_asked_for
 
 WEEK = Week(date(2026, 11, 16))
@@ -17,6 +19,10 @@ NOW = datetime.fromisoformat("2026-11-23T08:00:00+08:00")
 
 
 def snapshot(day: str, total: int, today: int, *, hour: int = 10) -> pd.DataFrame:
+    return snapshot_at(datetime.fromisoformat(f"2026-11-{day}T{hour:02}:00+08:00"), total, today)
+
+
+def snapshot_at(at: datetime, total: int, today: int) -> pd.DataFrame:
     stock = {
         "product_coupon_id": "7",
         "stock_id": "1",
@@ -24,12 +30,23 @@ def snapshot(day: str, total: int, today: int, *, hour: int = 10) -> pd.DataFram
         "stock_send_rule": {"max_count": 1000, "max_count_per_day": 10},
         "sent_count_info": {"total_count": total, "today_count": today},
     }
-    return flatten("stocks", stock, fetched_at=pd.Timestamp(f"2026-11-{day}T{hour:02}:00+08:00"))
+    return flatten("stocks", stock, fetched_at=pd.Timestamp(at))
 
 
-def sent(*snapshots: pd.DataFrame, week: Week = WEEK) -> tuple[object, object]:
-    row = week_sends(wx.daily_sends(pd.concat(snapshots)), week).iloc[0]
-    return tuple(None if pd.isna(row[name]) else int(row[name]) for name in ("sends", "sends_at_least"))
+BOUNDS = ("sends", "sends_at_least", "sends_at_most", "why_not_exact")
+
+
+def sent(*snapshots: pd.DataFrame, week: Week = WEEK) -> tuple[object, ...]:
+    [row] = week_sends(wx.daily_sends(pd.concat(snapshots)), week)[[*BOUNDS]].astype(object).values.tolist()
+    return tuple(None if pd.isna(value) else value for value in row)
+
+
+def exactly(count: int) -> tuple[object, ...]:
+    return count, count, count, None
+
+
+def between(least: int, most: int | None, why: str) -> tuple[object, ...]:
+    return None, least, most, why
 
 
 def every_day(first: int, last: int) -> list[pd.DataFrame]:
@@ -40,37 +57,126 @@ def every_day(first: int, last: int) -> list[pd.DataFrame]:
 @pytest.mark.parametrize(
     ("snapshots", "expected"),
     [
-        pytest.param(every_day(9, 23), (70, 70), id="a snapshot every day, and one after"),
-        pytest.param([*every_day(9, 16), *every_day(20, 23)], (70, 70), id="days missing within the week"),
+        pytest.param(every_day(9, 23), exactly(70), id="a snapshot every day, and one after"),
+        pytest.param([*every_day(9, 16), *every_day(20, 23)], exactly(70), id="days missing within the week"),
         pytest.param(
-            [*every_day(9, 14), *every_day(18, 23)], (None, 50), id="the Monday missing: Sunday's sends come in"
-        ),
-        pytest.param(every_day(9, 22), (None, 63), id="none after Sunday: Sunday still runs"),
-        pytest.param(every_day(18, 23), (None, 50), id="first read on Wednesday"),
-        pytest.param(
-            [snapshot("18", 4, 4), snapshot("23", 54, 3)], (51, 51), id="nothing was sent before it was first read"
+            [*every_day(9, 14), *every_day(18, 23)],
+            between(50, 50 + 40 - 3, "gap_at_edge"),
+            id="the Monday missing: of four days' forty, three were seen on the Saturday",
         ),
         pytest.param(
-            [snapshot("15", 5, 0), snapshot("18", 5, 0), *[snapshot("23", 45, 0)]],
-            (40, 40),
+            [*every_day(9, 20), *every_day(25, 26)],
+            between(40 + 3, 40 + 50, "gap_at_edge"),
+            id="the days about the Sunday missing: of five days' fifty, three were seen on the Friday",
+        ),
+        pytest.param(
+            [*every_day(9, 14), *every_day(25, 26)],
+            between(0, 110 - 3, "gap_at_edge"),
+            id="not read in the week: a gap over both its edges",
+        ),
+        pytest.param(
+            [*every_day(9, 13), snapshot("14", 145, 5), snapshot("18", 145, 0), *every_day(19, 23)],
+            exactly(85),
+            id="a gap over the edge, all of which was seen before the week: 45 on the 18th, 40 after it",
+        ),
+        pytest.param(
+            [*every_day(9, 19), snapshot("20", 205, 5), snapshot("24", 205, 0)],
+            exactly(40 + 5),
+            id="a gap over the edge, all of which was seen in the week",
+        ),
+        pytest.param(
+            [snapshot("15", 5, 0), snapshot("18", 5, 0), snapshot("23", 45, 0)],
+            exactly(40),
             id="a gap over the edge in which nothing was sent",
         ),
+        pytest.param(every_day(9, 22), between(63, None, "not_read_after"), id="none after Sunday: Sunday still runs"),
+        pytest.param(every_day(2, 13), between(0, None, "not_read_after"), id="last read before the week"),
         pytest.param(
-            [*every_day(9, 18), snapshot("19", 50, 3), snapshot("23", 90, 3)], (None, 63), id="counters went backwards"
+            [snapshot("18", 142, 0, hour=1), *every_day(19, 23)],
+            between(48 + 40, 48 + 40 + 142, "first_read"),
+            id="first read on Wednesday, when it had sent some",
+        ),
+        pytest.param(
+            [snapshot("18", 4, 4), snapshot("23", 54, 3)], exactly(51), id="first read when it had sent nothing"
+        ),
+        pytest.param(every_day(16, 23), exactly(70), id="first read on the Monday: what it had sent is of before"),
+        pytest.param(every_day(23, 24), between(0, 230, "first_read"), id="first read on the Monday after"),
+        pytest.param([snapshot("23", 3, 3)], exactly(0), id="first read on the Monday after, when it had sent nothing"),
+        pytest.param(
+            [*every_day(9, 18), snapshot("19", 50, 3), snapshot("23", 90, 3)],
+            between(63, None, "counter_backwards"),
+            id="counters went backwards in the week",
+        ),
+        pytest.param(
+            [snapshot("10", 500, 3), *every_day(11, 23)], exactly(70), id="counters went backwards before the week"
+        ),
+        pytest.param(
+            [snapshot("18", 3, 5), snapshot("19", 8, 0), snapshot("23", 48, 0)],
+            between(10 + 40, None, "counter_backwards"),
+            id="first read with more sent today than ever",
+        ),
+        pytest.param(
+            every_day(18, 21), between(33, None, "not_read_after"), id="first read in the week, and not read after it"
         ),
     ],
 )
-def test_what_a_week_sent_is_known_or_bounded_from_below(snapshots, expected):
+def test_what_a_week_sent_is_exact_or_has_bounds(snapshots, expected):
     assert sent(*snapshots) == expected
 
 
-def test_a_week_is_never_said_to_have_sent_more_than_it_did():
-    history = every_day(1, 30)
-    for missing in range(10, 25):
-        left = [frame for day, frame in enumerate(history, start=1) if day != missing]
-        exact, at_least = sent(*left)
-        assert exact in (None, 70)
-        assert at_least <= 70
+instants = st.integers(0, 28 * 24 * 60 - 1).map(lambda minutes: WEEK.start - timedelta(days=10, minutes=-minutes))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sends=st.lists(instants, max_size=60), read_at=st.lists(instants, min_size=1, max_size=8), before=st.integers(0, 9)
+)
+def test_the_truth_lies_within_the_bounds_whenever_the_stock_was_read(sends, read_at, before):
+    """A world of sends, read at any instants: the week's are counted from the sends themselves."""
+    readings = [
+        snapshot_at(
+            at,
+            before + sum(each <= at for each in sends),
+            sum(each <= at and each.date() == at.date() for each in sends),
+        )
+        for at in read_at
+    ]
+    for week in (WEEK, WEEK.before):
+        truth = sum(week.start <= each < week.end for each in sends)
+        exact, least, most, why = sent(*readings, week=week)
+        assert least <= truth
+        assert most is None or truth <= most
+        assert exact == (least if least == most else None)
+        assert (why is None) == (exact is not None)
+        assert (most is None) == (max(read_at) < week.end), "only a stock not read after the week has no upper bound"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ((108, 108, 100, 100), (0.08, 0.08)),
+        ((120, 130, 100, 110), (10 / 110, 0.3)),
+        ((80, 90, 100, 110), (80 / 110 - 1, -0.1)),
+        ((95, 130, 100, 110), (None, None)),
+        ((120, None, 100, 110), (None, None)),
+        ((120, 130, None, None), (None, None)),
+        ((120, 130, 0, 110), (None, None)),
+    ],
+)
+def test_a_change_between_ranges_is_said_when_its_direction_is_known(bounds, expected):
+    assert change_between(*bounds) == (
+        None if expected[0] is None else pytest.approx(expected[0]),
+        expected[1] and pytest.approx(expected[1]),
+    )
+
+
+@given(st.lists(st.integers(0, 300), min_size=4, max_size=4), st.data())
+def test_the_true_change_lies_within_its_bounds(drawn, data):
+    (least, most), (least_before, most_before) = sorted(drawn[:2]), sorted(drawn[2:])
+    low, high = change_between(least, most, least_before, most_before)
+    truth = change(data.draw(st.integers(least, most)), data.draw(st.integers(least_before, most_before)))[1]
+    assert low is None or low <= truth <= high
+    assert least != most or least_before != most_before or (low, high) == (truth, truth)
 
 
 def test_limits_hit_and_left_unused():
@@ -92,7 +198,7 @@ def test_limits_hit_and_left_unused():
 def test_face_value_is_never_added_up_across_bases():
     def used(*counts: int) -> pd.DataFrame:
         stocks = [str(n) for n in range(len(counts))]
-        return pd.DataFrame({"product_coupon_id": "7", "stock_id": stocks, "used_count": counts})
+        return pd.DataFrame({"stock_id": stocks, "used_count": counts})
 
     budget = pd.DataFrame(
         {

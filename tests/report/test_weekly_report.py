@@ -189,7 +189,7 @@ def test_the_page_loads_nothing_and_runs_nothing(page: Path):
 
 def test_a_notebook_shows_the_page_in_a_frame_of_its_own(report: wx.WeeklyReport):
     shown = report._repr_html_()
-    assert shown.startswith("<iframe srcdoc=")
+    assert shown.startswith('<iframe title="Product coupons: weekly report 2026-W46" srcdoc=')
     assert shown.count("<") == 2, "nothing of the page is outside the attribute"
     assert report.headline in repr(report)
 
@@ -239,6 +239,16 @@ def test_names_from_the_api_stay_text(empty: wx.SnapshotStore, tmp_path: Path):
     dangerous = [cell for cell in cells if cell.value in HOSTILE and cell.value[0] in "=@"]
     assert dangerous
     assert all(cell.data_type == "s" and cell.quotePrefix for cell in dangerous)
+
+
+def test_a_sentence_that_begins_with_a_name_stays_text(empty: wx.SnapshotStore, tmp_path: Path):
+    for day in range(2, 17):
+        saved(empty, f"2026-11-{day:02}T02:00", total=60 * day, today=0, remark="=1+1")
+    report = wx.weekly_report(empty, now=AFTER + timedelta(hours=8), lang="en")
+    assert report.actions[0].startswith("=1+1 runs out")
+    first = openpyxl.load_workbook(report.to_excel(tmp_path / "named.xlsx")).worksheets[0]
+    [cell] = [cell for (cell, *_) in first.iter_rows() if cell.value == report.actions[0]]
+    assert cell.quotePrefix
 
 
 def test_the_workbook_has_every_table_whole_with_real_numbers(report: wx.WeeklyReport, tmp_path: Path):
@@ -322,6 +332,206 @@ def test_a_week_that_still_runs_is_not_held_against_a_whole_one(empty: wx.Snapsh
     assert "at least 40 coupons" in report.headline
     text = report.to_html(tmp_path / "running.html").read_text(encoding="utf-8")
     assert "not held against a whole one" in text
+
+
+def headlines(report: wx.WeeklyReport) -> pd.DataFrame:
+    return report.tables["headlines"].set_index("measure")
+
+
+def test_a_running_week_claims_no_snapshot_missing_that_may_still_be_taken(empty: wx.SnapshotStore):
+    for day in range(2, 13):
+        saved(empty, f"2026-11-{day:02}T22:00", total=10 * day, today=9)
+    morning = pd.Timestamp("2026-11-13T08:00+08:00")
+    report = wx.weekly_report(empty, week="2026-W46", now=morning, lang="en")
+    assert report.headline == "2026-W46, which is not over: at least 39 coupons sent so far."
+    assert not any("snapshot" in note for note in report.notes)
+    saved(empty, "2026-11-14T22:00", total=140, today=9)
+    gap = wx.weekly_report(empty, week="2026-W46", now=morning + timedelta(days=2), lang="en")
+    assert any(note.startswith("No snapshot of stocks on 11-13:") for note in gap.notes)
+
+
+def test_deletions_of_a_running_week_are_of_that_week(empty: wx.SnapshotStore):
+    for day in range(2, 13):
+        saved(empty, f"2026-11-{day:02}T02:00", total=10 * day, today=0)
+    states = {"A": ["EFFECTIVE", "DELETED", "DELETED"], "B": ["EFFECTIVE", "EFFECTIVE", "DELETED"]}
+    for place, day in enumerate(("01", "08", "11")):
+        coupons = [
+            {"coupon_code": code, "coupon_state": seen[place], "stock": {"stock_id": "1"}}
+            for code, seen in states.items()
+        ]
+        at = pd.Timestamp(f"2026-11-{day}T03:00+08:00")
+        empty.save("user_coupons", flatten("user_coupons", coupons, brand_id="120344", fetched_at=at))
+    running = wx.weekly_report(empty, week="2026-W46", now=pd.Timestamp("2026-11-12T08:00+08:00"), lang="en")
+    assert headlines(running).loc["deleted", "value"] == 1, "A was found deleted the week before"
+    assert pd.isna(headlines(running).loc["deleted", "previous_value"])
+    before = wx.weekly_report(empty, week="2026-W45", now=pd.Timestamp("2026-11-12T08:00+08:00"), lang="en")
+    assert headlines(before).loc["deleted", "value"] == 1
+    assert pd.isna(headlines(before).loc["deleted", "previous_value"]), "nobody knew of coupons when that week began"
+
+
+def test_what_an_old_week_lacks_is_said_of_its_own_time(empty: wx.SnapshotStore):
+    for day in (2, 3, 4, 5, 30):
+        saved(empty, f"2026-11-{day:02}T22:00", total=10 * day, today=9)
+    report = wx.weekly_report(empty, week="2026-W46", now=pd.Timestamp("2026-11-30T23:00+08:00"), lang="en")
+    assert report.actions[0].startswith(
+        "On 11-16 23:59 the last snapshot of stocks was of 2026-11-05 22:00, 11 d 1 h before"
+    )
+    assert any("no snapshot on the Monday after" in note for note in report.notes)
+
+
+def test_hits_of_a_week_known_in_part_are_a_lower_bound_and_not_compared(empty: wx.SnapshotStore):
+    rule = {"stock_send_rule": {"max_count": 1000, "max_count_per_day": 10}}
+    for day in range(5, 17):
+        saved(empty, f"2026-11-{day:02}T02:00", total=10 * day, today=0, **rule)
+    whole = wx.weekly_report(empty, now=AFTER + timedelta(hours=8), lang="en")
+    assert headlines(whole).loc["days_hit", ["value", "value_at_most"]].tolist() == [7, 7]
+    assert pd.isna(headlines(whole).loc["days_hit", "previous_value"]), "four days of it are known"
+    part = wx.weekly_report(empty, week="2026-W45", now=AFTER + timedelta(hours=8), lang="en")
+    assert headlines(part).loc["days_hit", "value"] == 4
+    assert pd.isna(headlines(part).loc["days_hit", "value_at_most"])
+
+
+CAMPAIGN = {"stock_id": "2", "remark": "周中开始"}
+
+
+@pytest.fixture
+def started_midweek(empty: wx.SnapshotStore) -> wx.SnapshotStore:
+    """A stock read every night, twice as fast from 2026-11-09 on, and one that begins on the Wednesday after it."""
+    for day in range(2, 17):
+        saved(empty, f"2026-11-{day:02}T00:30", total=500 + 100 * (day + max(day - 9, 0)), today=0)
+    for day in range(12, 17):
+        stock = {**CAMPAIGN, "sent_count_info": {"total_count": 30 * (day - 11), "today_count": 0}}
+        at = pd.Timestamp(f"2026-11-{day:02}T00:31+08:00")
+        told = {"product_coupon_id": "7", "state": "SENDING", **stock}
+        empty.save("stocks", flatten("stocks", told, brand_id="120344", fetched_at=at))
+    return empty
+
+
+@pytest.mark.parametrize(
+    ("lang", "headline", "note", "change"),
+    [
+        (
+            "zh",
+            "2026-W46 一周发放 1,520–1,550 张，较上周 +108.2% … +121.4%。",
+            "有 1 个批次本周的发放量只知道区间（如 5–9，确切数必在其中）：首次读取前已有发放 1 个。",
+            "上周 700–730",
+        ),
+        (
+            "en",
+            "2026-W46: between 1,520 and 1,550 coupons sent, +108.2% … +121.4% on the week before.",
+            "Stocks whose sends of this week are known as a range, such as 5–9, which certainly holds the exact number: 1 "
+            "(had sent some when first read: 1).",
+            "before: 700–730",
+        ),
+    ],
+)
+def test_a_stock_that_starts_in_midweek_makes_a_range(started_midweek, tmp_path, lang, headline, note, change):
+    report = wx.weekly_report(started_midweek, now=AFTER + timedelta(hours=8), lang=lang)
+    assert report.headline == headline
+    assert note in report.notes
+    text = report.to_html(tmp_path / "range.html").read_text(encoding="utf-8")
+    assert {row[0]: row[2:5] for row in Page(text).shown["sends"] if row} == {
+        "1": ["1,400", "700", "+100.0%"],
+        "周中开始": ["120–150", "0–30", "—"],
+    }
+    [card] = re.findall(r'<li data-measure="sends">.*</li>', text)
+    assert all(said in card for said in (">1,520–1,550<", change, "+108.2% … +121.4%"))
+
+
+def test_the_workbook_has_a_range_as_two_numbers(started_midweek, tmp_path):
+    report = wx.weekly_report(started_midweek, now=AFTER + timedelta(hours=8), lang="en")
+    book = openpyxl.load_workbook(report.to_excel(tmp_path / "range.xlsx"))
+
+    def cells(sheet: str, first: str) -> list[dict[str, object]]:
+        rows = list(book[sheet].iter_rows(values_only=True))
+        top = next(place for place, row in enumerate(rows) if row[0] == first)
+        return [dict(zip(rows[top], row, strict=True)) for row in rows[top + 1 :]]
+
+    [_, campaign] = cells("Coupons sent", "product coupon ID")
+    columns = (
+        "sent",
+        "sent, at least",
+        "sent, at most",
+        "why not exact",
+        "week before, at least",
+        "week before, at most",
+    )
+    assert [campaign[name] for name in columns] == [None, 120, 150, "had sent some when first read", 0, 30]
+    sends = cells("Headlines", "measure")[0]
+    assert [sends[f"{when}, at {end}"] for when in ("this week", "week before") for end in ("least", "most")] == [
+        1520,
+        1550,
+        700,
+        730,
+    ]
+    assert [sends["change"], sends["change, at most"]] == pytest.approx([1520 / 730 - 1, 1550 / 700 - 1])
+
+
+def test_stocks_known_as_a_range_and_from_below_are_counted_by_reason(started_midweek):
+    stopped = {"product_coupon_id": "7", "stock_id": "3", "state": "SENDING"}
+    for day in (2, 12):
+        counts = {"sent_count_info": {"total_count": day, "today_count": 1}}
+        at = pd.Timestamp(f"2026-11-{day:02}T00:32+08:00")
+        started_midweek.save("stocks", flatten("stocks", stopped | counts, brand_id="120344", fetched_at=at))
+    report = wx.weekly_report(started_midweek, now=AFTER + timedelta(hours=8), lang="en")
+    assert [note for note in report.notes if note.startswith("Stocks ")] == [
+        "Stocks whose sends of this week are known as a range, such as 5–9, which certainly holds the exact number: 1 "
+        "(had sent some when first read: 1).",
+        "Stocks of which only a lower bound of this week's sends is known (marked ≥): 1 (not read after the week: 1).",
+    ]
+    assert report.headline.startswith("2026-W46: at least 1,521 coupons sent (some stocks were not read after the week")
+    assert headlines(report).loc["sends", ["value_at_most", "change_share"]].isna().all()
+
+
+def test_stocks_that_only_their_brand_tells_apart_are_refused(empty: wx.SnapshotStore):
+    saved(empty, "2026-11-15T02:00")
+    twin = empty.load("stocks").assign(brand_id="999999")
+    empty.save("stocks", twin, taken_at=pd.Timestamp("2026-11-15T03:00+08:00"))
+    with pytest.raises(wx.SnapshotError, match="stock '1' more than once, of the brands '120344', '999999'"):
+        wx.weekly_report(empty, now=AFTER + timedelta(hours=8))
+
+
+def test_a_coupon_that_does_not_say_its_product_is_of_its_stock(empty: wx.SnapshotStore):
+    rule = {"single_usage_rule": {"normal_coupon": {"threshold": 0, "discount_amount": 500}}}
+    for day in (8, 9, 16):
+        saved(empty, f"2026-11-{day:02}T02:00", total=10 * day, today=0, **rule)
+    product = {"product_coupon_id": "7", "type": "NORMAL", "usage_mode": "SINGLE"}
+    at = pd.Timestamp("2026-11-16T03:00+08:00")
+    empty.save("product_coupons", flatten("product_coupons", product, brand_id="120344", fetched_at=at))
+    used = {"coupon_state": "USED", "single_usage_detail": {"use_time": "2026-11-12T10:00:00+08:00"}}
+    coupons = [
+        {"coupon_code": "A", "stock": {"stock_id": "1"}, "product_coupon": {"product_coupon_id": "7"}, **used},
+        {"coupon_code": "B", "stock": {"stock_id": "1"}, **used},
+    ]
+    empty.save("user_coupons", flatten("user_coupons", coupons, brand_id="120344", fetched_at=at))
+    report = wx.weekly_report(empty, now=AFTER + timedelta(hours=8), lang="en")
+    assert report.tables["redemption"][["known_count", "used_count"]].values.tolist() == [[2, 2]]
+    value = report.tables["redeemed_value"][["discount_basis", "used_count", "value_fen", "value_to_date_fen"]]
+    assert value.values.tolist() == [["fixed", 2, 1000, 1000]]
+
+
+def test_a_fetch_that_goes_over_the_closing_midnight_is_read(empty: wx.SnapshotStore):
+    for day in range(8, 17):
+        saved(empty, f"2026-11-{day:02}T02:00", total=10 * day, today=0)
+    stuck = {
+        "coupon_code": "A",
+        "coupon_state": "CONFIRMING",
+        "stock": {"stock_id": "1"},
+        "receive_time": "2026-11-12T00:00:00+08:00",
+    }
+    late = flatten("user_coupons", stuck, brand_id="120344", fetched_at=pd.Timestamp("2026-11-17T00:10+08:00"))
+    empty.save("user_coupons", late, taken_at=pd.Timestamp("2026-11-16T23:55+08:00"))
+    report = wx.weekly_report(empty, now=AFTER + timedelta(days=3))
+    assert headlines(report).loc["stuck", "value"] == 1
+
+
+def test_a_brand_without_stocks_yet_has_a_report(empty: wx.SnapshotStore, tmp_path: Path):
+    none = saved(empty, "2026-11-15T02:00").load("stocks")[:0]
+    bare = wx.SnapshotStore(tmp_path / "bare")
+    bare.save("stocks", none, taken_at=pd.Timestamp("2026-11-15T02:00+08:00"))
+    report = wx.weekly_report(bare, now=AFTER + timedelta(hours=8), lang="en")
+    assert Page(report.to_html(tmp_path / "bare.html").read_text(encoding="utf-8")).rows("sends") == []
+    assert report.to_excel(tmp_path / "bare.xlsx").exists()
 
 
 def test_gaps_and_snapshots_cut_short_are_named(empty: wx.SnapshotStore):

@@ -153,7 +153,9 @@ def _write_sheet(
     page = book.add_worksheet(name)
     headed = [_header(column, sheet.headers, units) for column in exported.columns]
     widths = [_width(text) + 3 for text in headed]  # the filter's button
-    title, note = book.add_format({"bold": True, "font_size": 14}), book.add_format({"font_color": "#666666"})
+    # Quoted as texts among the rows are: a line may begin with a name from the API.
+    title = book.add_format({"bold": True, "font_size": 14, "quote_prefix": True})
+    note = book.add_format({"font_color": "#666666", "quote_prefix": True})
     for row, text in enumerate(line for line in (sheet.title, *sheet.notes) if line):
         page.write_string(row, 0, _fitted(text), title if row == 0 and sheet.title else note)
     head = book.add_format({"bold": True, "bg_color": "#EEEEEE", "bottom": 1, "quote_prefix": True})

@@ -46,6 +46,7 @@ _TALL = 0.72  # of a row, what its highest bar takes
 _PER_DAY = "stock_send_rule_max_count_per_day"
 _AHEAD = 28  # days ahead that are drawn at most
 _FEW_ROWS, _FEW_DAYS = 2, 21  # of which every bar is labelled
+_FAR = 10  # times the highest bar: a daily limit beyond would leave nothing of the bars, and is only written
 
 
 def plot_daily_sends(
@@ -79,7 +80,7 @@ def plot_daily_sends(
     -------
     Axes
         A row a stock, those that run out soonest first. Bars are ``sends`` of ``daily_sends`` (coupons), each row on a
-        scale of its own whose peak is labelled; dashed the daily limit. After them a line at ``rate_per_day`` to
+        scale of its own whose peak is labelled; dashed the daily limit, unless it is above ten times the peak. After them a line at ``rate_per_day`` to
         ``expected_date``, with a band from ``low_date`` to ``high_date``; beside the row what is left, the rate, the
         pace (``pace``) and the date, or why there is none. Days without a snapshot are one grey block, for what was sent
         in them is known only together.
@@ -147,7 +148,9 @@ class _Stock:
         self.forecast, self.days, self.limit = forecast, days, limit
         alone = [day for day in days if day["days_covered"] == 1 and day["sends"]]
         self._peak = max(alone, key=lambda day: day["sends"], default=None)
-        self._scale = _TALL / (max(self._peak["sends"] if self._peak else 0, limit or 0) or 1)
+        highest = self._peak["sends"] if self._peak else 0
+        self._dashes = limit if limit is not None and (not highest or limit <= _FAR * highest) else None
+        self._scale = _TALL / (max(highest, self._dashes or 0) or 1)
 
     def draw(self, ax: Axes, y: int, *, every: bool, end: date) -> None:
         """Draw the row whose middle is y, labelling every bar or only the highest, up to a day ahead."""
@@ -155,9 +158,9 @@ class _Stock:
         ax.axhline(floor, color=EDGE, linewidth=0.8, zorder=1)
         self._draw_bars(ax, floor, every=every and len(self.days) <= _FEW_DAYS)
         self._draw_doubtful(ax, floor)
-        if self.days and self.limit is not None:
+        if self.days and self._dashes is not None:
             ends = (self.days[0]["day"].toordinal() - 0.5, _last_day(self.days[-1]).toordinal() + 0.5)
-            height = floor - self.limit * self._scale
+            height = floor - self._dashes * self._scale
             ax.plot(ends, (height, height), color=LIMIT, linewidth=1, linestyle=(0, (4, 2)), zorder=3)
         if self.days and self.forecast["expected_date"]:
             self._draw_forecast(ax, floor, end.toordinal() + 0.5)

@@ -20,7 +20,6 @@ from wxcoupon_analytics.metrics import (
 )
 from wxcoupon_analytics.metrics.engines import collect, give_back
 from wxcoupon_analytics.report.numbers import (
-    STOCK,
     Tables,
     change,
     cohort_shares,

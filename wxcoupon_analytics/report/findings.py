@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -20,15 +21,19 @@ _ENOUGH: Final = 0.995  # coverage that needs no remark
 def headline(found: Readings, tables: Tables, lang: str) -> str:
     """Say the week in one sentence."""
     text = text_of(lang)
-    told = {
-        name: rest for name, *rest in rows_of(tables["headlines"], "measure", "value", "change_share", "is_at_least")
-    }
-    sends, change, at_least = told["sends"]
-    key = "headline_sends" if not at_least else "headline_sends_at_least" if found.is_over else "headline_sends_running"
-    parts = [text[key].format(name=found.week.name, n=f"{sends:,}", change=_than_before(change, text))]
+    columns = ("measure", "value", "value_at_most", "change_share", "change_share_at_most")
+    told = {name: rest for name, *rest in rows_of(tables["headlines"], *columns)}
+    sends, most, low, high = told["sends"]
+    key = "headline_sends_between"
+    if most is None:
+        key = "headline_sends_at_least" if found.is_over else "headline_sends_running"
+    elif sends == most:
+        key = "headline_sends"
+    numbers = {"n": f"{sends:,}", "most": f"{most or sends:,}"}
+    parts = [text[key].format(name=found.week.name, change=_than_before(low, high, text), **numbers)]
     if "used" in told:
-        used, change, _ = told["used"]
-        parts.append(text["headline_used"].format(n=f"{used:,}", change=_than_before(change, text)))
+        used, _, low, high = told["used"]
+        parts.append(text["headline_used"].format(n=f"{used:,}", change=_than_before(low, high, text)))
     if soon := told["running_out"][0]:
         parts.append(text["headline_soon"].format(n=soon))
     return "".join([*parts, text["headline_end"]])
@@ -90,14 +95,24 @@ def stock_name(row: Sequence[Any]) -> str:
 _STOCK: Final = ("stock_id", "name", "remark")
 
 
-def _than_before(change: float | None, text: Text) -> str:
-    if change is None:
+def range_text(least: int, most: int | None) -> str:
+    """Say a count that may be known between bounds only, or from below only."""
+    if most is None:
+        return f"≥ {least:,}"
+    return f"{least:,}" if least == most else f"{least:,}–{most:,}"
+
+
+def change_text(low: float, high: float) -> str:
+    """Say a change that may be known between bounds only, as percentages."""
+    ends = dict.fromkeys(f"{share:+.1%}".replace("-", "\N{MINUS SIGN}") for share in (low, high))
+    return " … ".join(ends)
+
+
+def _than_before(low: float | None, high: float | None, text: Text) -> str:
+    if low is None or high is None:
         return ""
-    return (
-        text["same_as_before"]
-        if round(change, 3) == 0
-        else text["than_before"].format(f"{change:+.1%}".replace("-", "\N{MINUS SIGN}"))
-    )
+    is_same = round(low, 3) == round(high, 3) == 0
+    return text["same_as_before"] if is_same else text["than_before"].format(change_text(low, high))
 
 
 def _each(rows: Sequence[Any], say: Callable[[Any], str], section: str, text: Text) -> Iterator[str]:
@@ -130,8 +145,8 @@ def _notes(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[s
     if not found.is_over:
         yield text["know_running"].format(at=found.closing)
     yield from _about_snapshots(found, tables, text, lang)
-    if found.is_over and (partly := int(tables["sends"]["sends"].isna().sum())):
-        yield text["know_at_least"].format(n=partly)
+    if found.is_over:
+        yield from _not_exact(tables["sends"], text, lang)
     if not found.knows_coupons:
         yield text["know_no_coupons"]
         return
@@ -140,6 +155,21 @@ def _notes(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[s
     covered = dict(rows_of(tables["rates"], "measure", "rate")).get("coverage")
     if covered is not None and covered < _ENOUGH:
         yield text["know_coverage"].format(share=f"{covered:.1%}")
+
+
+def _not_exact(sends: pd.DataFrame, text: Text, lang: str) -> Iterator[str]:
+    """Count the stocks whose sends are known as a range, then those known only from below, by what keeps them from more."""
+    reasons: dict[str, Counter[str]] = {"know_range": Counter(), "know_at_least": Counter()}
+    for exact, most, why in rows_of(sends, "sends", "sends_at_most", "why_not_exact"):
+        if exact is None:
+            # A stock without any reading in the weeks looked at has no reason of its own.
+            reasons["know_at_least" if most is None else "know_range"][why or "not_read_after"] += 1
+    for key, counts in reasons.items():
+        if counts:
+            named = (
+                text["counted"].format(named_value("why_not_exact", why, lang), n) for why, n in counts.most_common()
+            )
+            yield text[key].format(n=counts.total(), why=text["and"].join(named))
 
 
 def _about_snapshots(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ Each function takes a metric's result (pandas) and names its columns; everything
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 
 import pandas as pd
@@ -16,7 +16,7 @@ from wxcoupon_analytics.report.weeks import Week
 Tables = dict[str, pd.DataFrame]
 
 STOCK: Final = ["product_coupon_id", "stock_id"]
-_LONG_BEFORE: Final = timedelta(days=366)
+_DAY: Final = timedelta(days=1)
 _DTYPES: Final = {
     "text": "string",
     "count": "Int64",
@@ -69,8 +69,26 @@ def change(value: float | None, previous: float | None) -> tuple[float | None, f
     return difference, difference / previous if previous else None
 
 
+def change_between(
+    at_least: float | None, at_most: float | None, least_before: float | None, most_before: float | None
+) -> tuple[float | None, float | None]:
+    """Hold a range against the week before's: the least and the most that the change can be, as shares of the one before.
+
+    Null when an end is not known or the least before was 0, and when the two differ in sign: then nobody can say which way
+    it went. Of exact numbers, whose ends are equal, both are the share of :func:`change`.
+
+    Examples
+    --------
+    >>> from wxcoupon_analytics.report.numbers import change_between
+    >>> change_between(108, 108, 100, 100), change_between(120, 130, 100, 110), change_between(95, 130, 100, 110)
+    ((0.08, 0.08), (0.09090909090909091, 0.3), (None, None))
+    """
+    low, high = change(at_least, most_before)[1], change(at_most, least_before)[1]
+    return (low, high) if low is not None and high is not None and low * high >= 0 else (None, None)
+
+
 def week_sends(daily_sends: pd.DataFrame, week: Week) -> pd.DataFrame:
-    """Add up what each stock sent in a week.
+    """Add up what each stock sent in a week, exactly or between bounds that nothing is assumed for.
 
     Parameters
     ----------
@@ -81,35 +99,73 @@ def week_sends(daily_sends: pd.DataFrame, week: Week) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a stock: ``product_coupon_id``, ``stock_id`` (string); ``sends`` (Int64, coupons; null when the intervals
-        known do not make up the week: a gap at its edge, counters that went backwards, a day still running);
-        ``sends_at_least`` (Int64, coupons: what was certainly sent in it).
+        One row a stock:
+
+        ================= ================ =========================================================================
+        column            dtype, unit      meaning
+        ================= ================ =========================================================================
+        product_coupon_id string
+        stock_id          string
+        sends             Int64, coupons   sent in the week; null when the bounds differ
+        sends_at_least    Int64, coupons   what was certainly sent in it
+        sends_at_most     Int64, coupons   what can have been sent in it; null when nothing bounds it
+        why_not_exact     string           ``first_read`` (some were sent before the first reading, which came after the
+                                           week's Monday), ``gap_at_edge`` (an interval without readings reaches over an
+                                           edge of the week), ``not_read_after`` (its last reading is of the week or
+                                           earlier), ``counter_backwards``; of several the last named; null when exact
+        ================= ================ =========================================================================
+
+    Notes
+    -----
+    A stock's intervals follow each other without a hole: all time before its first reading's midnight, those between
+    readings, and its last day, which is open. One inside the week is counted whole. One that reaches over an edge counts
+    at least what was seen on its first day when that is in the week, and at most all it sent, less what was seen on its
+    first day when that is before the week. An open day and counters that went backwards have no upper bound.
     """
     found = []
     first, last = week.monday, week.days[-1]
     for key, rows in _by_stock(daily_sends, "day", "days_covered", "sends", "sends_at_least", "complete", "anomaly"):
-        certain, covered = 0, 0
-        for day, days, sends, at_least, complete, anomaly in _with_nothing_before(rows):
-            ends = day + timedelta(days=days - 1)
-            inside = (min(ends, last) - max(day, first)).days + 1
-            if inside <= 0:
+        least = 0
+        most: int | None = 0
+        reasons: list[str] = []
+        for begins, ends, sends, seen, reason in _intervals(rows):
+            if begins > last or ends < first:
                 continue
-            is_known = complete and not anomaly
-            if is_known and (inside == days or sends == 0):  # of nothing, every part is nothing
-                certain, covered = certain + sends, covered + inside
-            elif day >= first:
-                certain += at_least
-        found.append((*key, certain if covered == 7 else None, certain))
-    return frame(found, product_coupon_id="text", stock_id="text", sends="count", sends_at_least="count")
+            seen_in, seen_before = (seen, 0) if begins >= first else (0, seen)
+            at_least = sends if begins >= first and ends <= last and sends is not None else seen_in
+            at_most = None if sends is None else sends - seen_before
+            least += at_least
+            most = None if most is None or at_most is None else most + at_most
+            if at_least != at_most:
+                reasons.append(reason)
+        exact = least if least == most else None
+        found.append((*key, exact, least, most, max(reasons, key=_REASONS.index, default=None)))
+    return frame(
+        found,
+        product_coupon_id="text",
+        stock_id="text",
+        sends="count",
+        sends_at_least="count",
+        sends_at_most="count",
+        why_not_exact="text",
+    )
 
 
-def _with_nothing_before(intervals: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Take the row without a day for what it says: of a stock that had sent nothing when first read, all days before."""
-    (_, _, sends, _, _, anomaly), *rows = intervals
-    if sends == 0 and not anomaly and rows:
-        begins = rows[0][0]
-        rows.insert(0, (begins - _LONG_BEFORE, _LONG_BEFORE.days, 0, 0, True, False))
-    return rows
+_REASONS: Final = ("first_read", "gap_at_edge", "not_read_after", "counter_backwards")
+
+
+def _intervals(rows: Sequence[tuple[Any, ...]]) -> list[tuple[date, date, int | None, int, str]]:
+    """Give a stock's rows a first and a last day, their sends where known, and why a part of them would not be exact."""
+    (_, _, before, _, _, anomaly), *later = rows
+    found = [(date.min, later[0][0] - _DAY, before, 0, "counter_backwards" if anomaly else "first_read")]
+    for day, days, sends, seen, complete, anomaly in later:
+        if complete:
+            found.append(
+                (day, day + days * _DAY - _DAY, sends, seen, "counter_backwards" if anomaly else "gap_at_edge")
+            )
+        else:
+            found.append((day, date.max, None, seen, "not_read_after"))
+    return found
 
 
 def week_limits(quota_days: pd.DataFrame, week: Week) -> pd.DataFrame:

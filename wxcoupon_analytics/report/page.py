@@ -15,8 +15,8 @@ from markupsafe import Markup
 from wxcoupon_analytics.exports.columns import Kind, export
 from wxcoupon_analytics.metrics.engines import SHANGHAI
 from wxcoupon_analytics.plots.svg import svg_text
-from wxcoupon_analytics.report.findings import age_text, stock_name
-from wxcoupon_analytics.report.wording import DEFINITIONS, Text, column_heads, named_value, text_of
+from wxcoupon_analytics.report.findings import age_text, change_text, range_text, stock_name
+from wxcoupon_analytics.report.wording import DEFINITIONS, Text, column_heads, named_value, table_title, text_of
 
 if TYPE_CHECKING:
     from wxcoupon_analytics.report.weekly import WeeklyReport
@@ -159,6 +159,7 @@ SECTIONS: Final = (
 # What a column is where its name and dtype do not say so.
 KINDS: Final[Mapping[str, Kind]] = {
     "change_points": "share",
+    "change_share_at_most": "share",
     **{f"used_share_{days}d": "share" for days in (1, 3, 7, 14, 28)},
 }
 _LEFT: Final = (
@@ -201,6 +202,7 @@ def html_of(report: WeeklyReport) -> str:
         cells=lambda name, columns: _cells(report.tables[name], columns, report.lang)[:ROWS],
         cut=lambda name: max(len(report.tables[name]) - ROWS, 0),
         chart=lambda name: Markup(svg_text(report.figures[name], name=f"chart-{name}")),  # noqa: S704 (ours, and escaped)
+        title=lambda table, section: table_title(table, section, report.lang),
         definitions=DEFINITIONS,
     )
     return page
@@ -220,7 +222,7 @@ def _cards(report: WeeklyReport) -> Iterator[dict[str, str]]:
             yield {
                 "measure": measure.value,
                 "label": measure.text,
-                "value": ("≥ " if row.get("is_at_least", False) else "") + value.text,
+                "value": value.text,
                 "raw": value.value,
                 "before": text["previous"].format(before.text) if before.value else "",
                 "change": change.text if change.value else "",
@@ -246,13 +248,19 @@ def _cell(row: Mapping[str, Any], column: str, kinds: Mapping[str, Kind], text: 
         called = stock_name(names)
         return Cell(called, str(row["stock_id"] or ""), False, row["stock_id"] if called != row["stock_id"] else "")
     value, kind = row[column], kinds[column]
-    if value is None and column == "sends" and row["sends_at_least"] is not None:
-        return Cell(f"≥ {row['sends_at_least']:,}", "", True)
+    if value is None and row.get(f"{column}_at_least") is not None:
+        return Cell(range_text(row[f"{column}_at_least"], row[f"{column}_at_most"]), "", True)
     if value is None:
         return Cell("—", "", kind not in _LEFT)
     if kind in ("text", "id"):
         return Cell(named_value(column, value, lang), value, False)
+    if f"{column}_at_most" in row:
+        return Cell(_between(column, value, row[f"{column}_at_most"]), _raw(value), True)
     return Cell(_written(value, kind, column, text), _raw(value), kind not in _LEFT)
+
+
+def _between(column: str, least: Any, most: Any) -> str:
+    return change_text(least, most) if column.startswith("change") else range_text(least, most)
 
 
 def _written(value: Any, kind: Kind, column: str, text: Text) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from wxcoupon_analytics.exports import Sheet, write_workbook
 from wxcoupon_analytics.report.page import KINDS, SECTIONS
-from wxcoupon_analytics.report.wording import column_heads, named_value, text_of
+from wxcoupon_analytics.report.wording import column_heads, named_value, table_title, text_of
 
 if TYPE_CHECKING:
     from wxcoupon_analytics.report.weekly import WeeklyReport
@@ -33,7 +33,7 @@ def workbook_of(report: WeeklyReport, path: str | os.PathLike[str]) -> Path:
         frame = report.tables[table]
         sheets.append(
             Sheet(
-                name=_tab(table, section, report),
+                name=table_title(table, section, report.lang),
                 frame=_spoken(frame, report.lang),
                 title=f"{text['title']} {report.week}" if not section else text[f"{section}_title"],
                 notes=above.get(section) or [text[f"{section}_meaning"]],
@@ -45,11 +45,6 @@ def workbook_of(report: WeeklyReport, path: str | os.PathLike[str]) -> Path:
 
 
 _OF_COUPONS: Final = {table for section in SECTIONS if section.of_coupons for table in section.tables}
-
-
-def _tab(table: str, section: str, report: WeeklyReport) -> str:
-    text = text_of(report.lang)
-    return text[f"tab_{table}"] if f"tab_{table}" in text else text[f"{section}_title"]
 
 
 def _spoken(frame: pd.DataFrame, lang: str) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from wxcoupon_analytics.report.numbers import (
     STOCK,
     Tables,
     change,
+    change_between,
     frame,
     named,
     rows_of,
@@ -56,21 +57,12 @@ def tables_of(found: Readings) -> Tables:
 
 def _sends(week: pd.DataFrame, before: pd.DataFrame, budget: pd.DataFrame) -> pd.DataFrame:
     """Hold each stock's sends against the week before, most first, with what is left of its budget."""
-    earlier = {key: sends for *key_, sends in rows_of(before, *STOCK, "sends") for key in [tuple(key_)]}
-    changes = [
-        (*key, sends, at_least, earlier.get(tuple(key)), *change(sends, earlier.get(tuple(key))))
-        for *key, sends, at_least in rows_of(week, *STOCK, "sends", "sends_at_least")
-    ]
-    held = frame(
-        changes,
-        product_coupon_id="text",
-        stock_id="text",
-        sends="count",
-        sends_at_least="count",
-        previous_sends="count",
-        change="count",
-        change_share="share",
+    earlier = before.drop(columns="why_not_exact").rename(
+        columns=lambda name: name if name in STOCK else f"previous_{name}"
     )
+    held = week.merge(earlier, on=STOCK, how="left")
+    changes = [change(*both) for both in rows_of(held, "sends", "previous_sends")]
+    held = held.join(frame(changes, change="count", change_share="share"))
     columns = ["name", "remark", "state", "sent_count", "max_count", "remaining_count", "sent_share", "as_of"]
     joined = budget[[*STOCK, *columns]].merge(held, on=STOCK, how="left")
     ordered = joined[[*STOCK, "name", "remark", "state", *list(held.columns)[2:], *columns[3:]]]
@@ -83,7 +75,7 @@ def _within(daily_sends: pd.DataFrame, week: Week) -> pd.DataFrame:
         day is not None and day <= week.days[-1] and day + timedelta(days=days - 1) >= week.monday
         for day, days in rows_of(daily_sends, "day", "days_covered")
     ]
-    return daily_sends[touching]
+    return daily_sends.loc[pd.Series(touching, daily_sends.index, dtype=bool)]
 
 
 def _limits(limits: pd.DataFrame, budget: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
@@ -184,53 +176,60 @@ def _anomalies(found: Readings, tables: Tables, quota: pd.DataFrame, names: pd.D
 
 
 def _headlines(found: Readings, tables: Tables, limits: pd.DataFrame, limits_before: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the week in counts, each against the week before; a sum with a part not known is one of at least so many."""
+    """Sum up the week in counts, each against the week before; ``at_most`` is the count where that is exact."""
     sends = tables["sends"]
-    exact = not sends["sends"].isna().any()
-    exact_before = found.is_over and not sends["previous_sends"].isna().any()
-    rows: list[tuple[str, int, int | None, bool]] = [
-        (
-            "sends",
-            int(sends["sends_at_least"].sum()),
-            int(sends["previous_sends"].sum()) if exact_before else None,
-            not exact,
-        )
+    earlier = _bounds(sends, "previous_sends") if found.is_over else (None, None)
+    rows: list[tuple[str, int | None, int | None, int | None, int | None]] = [
+        # Of a week before that has no upper bound, the lower one would compare with nothing.
+        ("sends", *_bounds(sends, "sends"), *(earlier if earlier[1] is not None else (None, None)))
     ]
     value = tables["redeemed_value"]
     if found.knows_coupons:
         before = int(value["previous_used_count"].sum()) if found.is_over else None
-        rows.append(("used", int(value["used_count"].sum()), before, False))
+        rows.append(_exact("used", int(value["used_count"].sum()), before))
     soon = tables["forecast"]["expected_date"]
     ends = (found.closing + SOON).date()
-    rows += [
-        ("running_out", sum(day <= ends for day in soon.dropna()), None, False),
-        (
-            "days_hit",
-            int(limits["days_hit"].sum()),
-            int(limits_before["days_hit"].sum())
-            if found.is_over and len(limits_before) and _every_day_known(limits_before)
-            else None,
-            not _every_day_known(limits),
-        ),
-    ]
+    rows.append(_exact("running_out", sum(day <= ends for day in soon.dropna())))
+    hit, hit_before = int(limits["days_hit"].sum()), None
+    if found.is_over and len(limits_before) and _every_day_known(limits_before):
+        hit_before = int(limits_before["days_hit"].sum())
+    rows.append(("days_hit", hit, hit if _every_day_known(limits) else None, hit_before, hit_before))
     if found.knows_coupons:
-        deleted, earlier = tables["deletions"]["deleted_count"], tables["deletions"]["previous_deleted_count"]
+        deleted, earlier_deleted = tables["deletions"]["deleted_count"], tables["deletions"]["previous_deleted_count"]
         rows += [
-            ("stuck", int(tables["confirming"]["stuck_count"].sum()), None, False),
-            ("deleted", int(deleted.sum()), int(earlier.sum()) if found.knew_deletions else None, False),
+            _exact("stuck", int(tables["confirming"]["stuck_count"].sum())),
+            _exact("deleted", int(deleted.sum()), int(earlier_deleted.sum()) if found.knew_deletions else None),
         ]
     return frame(
-        (
-            (name, value_, before, *change(None if at_least else value_, before), at_least)
-            for name, value_, before, at_least in rows
-        ),
+        ((*row, *_changes(*row[1:])) for row in rows),
         measure="text",
         value="count",
+        value_at_most="count",
         previous_value="count",
+        previous_value_at_most="count",
         change="count",
         change_share="share",
-        is_at_least="flag",
+        change_share_at_most="share",
     )
+
+
+def _bounds(sends: pd.DataFrame, column: str) -> tuple[int, int | None]:
+    """Add up the bounds of all stocks: there is no upper one where a stock has none."""
+    least, most = sends[f"{column}_at_least"].sum(), sends[f"{column}_at_most"].sum(skipna=False)
+    return int(least), None if pd.isna(most) else int(most)
+
+
+def _changes(
+    value: int | None, most: int | None, before: int | None, most_before: int | None
+) -> tuple[float | None, float | None, float | None]:
+    """Hold a count against the one before: the difference, of exact ones only, and the bounds of the relative change."""
+    is_exact = (value, before) == (most, most_before)
+    return change(value, before)[0] if is_exact else None, *change_between(value, most, before, most_before)
+
+
+def _exact(measure: str, value: int, before: int | None = None) -> tuple[str, int, int, int | None, int | None]:
+    """Take an exact count as a range that ends where it begins."""
+    return measure, value, value, before, before
 
 
 def _every_day_known(limits: pd.DataFrame) -> bool:

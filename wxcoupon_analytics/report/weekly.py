@@ -110,9 +110,7 @@ class WeeklyReport:
     def _repr_html_(self) -> str:
         """Show the page in a notebook, in a frame of its own, so that its style stays inside."""
         page = escape(html_of(self), quote=True)
-        return (
-            f'<iframe srcdoc="{page}" style="width:100%;height:48rem;border:1px solid #8884" loading="lazy"></iframe>'
-        )
+        return f'<iframe title="{text_of(self.lang)["title"]} {self.week}" srcdoc="{page}" style="width:100%;height:48rem;border:1px solid #8884" loading="lazy"></iframe>'
 
     def __repr__(self) -> str:
         return "\n".join(["<WeeklyReport", self.headline, *(f"! {line}" for line in self.actions), *self.notes]) + ">"
@@ -155,6 +153,9 @@ def weekly_report(
     Snapshots count up to the end of the Monday after the week, for the first of them is what tells how much Sunday sent.
     So the same week gives the same report whenever it is made after that. The week before is seen from the same hour, a
     week earlier.
+
+    What a stock sent is exact, or lies within bounds that assume nothing, or is known from below only (``sends``,
+    ``sends_at_least``, ``sends_at_most``; of ``headlines`` ``value``, ``value_at_most``): ``why_not_exact`` says why.
 
     Tables, and where their numbers come from: ``headlines``, ``rates`` (each against the week before); ``sends``
     (daily_sends, budget_use), ``forecast`` (exhaustion_forecast, pace), ``limits`` (quota_days), ``daily_sends``;

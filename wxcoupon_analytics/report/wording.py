@@ -63,7 +63,8 @@ TEXT: Final[Mapping[str, Text]] = {
         "data_meaning": "本报告依据的快照：最近一次是何时，每天各有几次、是否完整。缺的日子会与前一天合并，无法拆开。",
         # headline
         "headline_sends": "{name} 一周发放 {n} 张{change}",
-        "headline_sends_at_least": "{name} 一周至少发放 {n} 张（有批次未在周首与周末读全，确切数不可知）",
+        "headline_sends_between": "{name} 一周发放 {n}–{most} 张{change}",
+        "headline_sends_at_least": "{name} 一周至少发放 {n} 张（有批次在本周之后没有读数或计数倒退，上限不可知）",
         "headline_sends_running": "{name} 至今至少发放 {n} 张（本周尚未结束）",
         "headline_used": "；已知券中核销 {n} 张{change}",
         "headline_soon": "；{n} 个批次预计两周内发完",
@@ -80,7 +81,10 @@ TEXT: Final[Mapping[str, Text]] = {
         "act_more": "另有 {n} 个批次同样情况，见“{section}”一节。",
         # what to know
         "know_running": "本周尚未结束：数字截至 {at:%m-%d %H:%M}，不是整周。",
-        "know_at_least": "有 {n} 个批次本周的发放量只知道下限（标 ≥）：首次读取时已有发放，或周首、周末前后缺少快照，或计数倒退。",
+        "know_range": "有 {n} 个批次本周的发放量只知道区间（如 5–9，确切数必在其中）：{why}。",
+        "know_at_least": "有 {n} 个批次本周的发放量只知道下限（标 ≥）：{why}。",
+        "counted": "{} {} 个",
+        "and": "，",
         "know_gaps": "这些天没有批次快照：{days}；当天的发放量并入前一天。",
         "know_no_days": "本周没有任何批次快照，最近一次是 {at:%Y-%m-%d %H:%M}：下面是那时的情况。",
         "know_one": "只有一次批次快照，还看不出每天发放多少，也无法预测。",
@@ -93,7 +97,7 @@ TEXT: Final[Mapping[str, Text]] = {
         "def_week": "周",
         "def_week_text": "ISO 周，北京时间周一零点至周日结束；周日的发放量由其后的第一次快照得知。",
         "def_sends": "发放",
-        "def_sends_text": "批次累计发放数（sent_count_info.total_count）在两个零点之间的差；券组里的每一张各算一张。",
+        "def_sends_text": "批次累计发放数（sent_count_info.total_count）在两个零点之间的差；券组里的每一张各算一张。不能确切知道时写成区间：首次读取之前已发的、跨周首或周末而中间没有快照的，最少与最多有多少落在本周；不含任何估计。与上周的比较也由区间两端得出，方向不定时不比较。",
         "def_coverage": "覆盖率",
         "def_coverage_text": "已知的券 ÷ 已发放的券。",
         "def_confirmed": "曾确认",
@@ -155,7 +159,8 @@ TEXT: Final[Mapping[str, Text]] = {
         "data_title": "Freshness and completeness of the data",
         "data_meaning": "The snapshots this report rests on: how many a day, whether complete, and the last one. A missing day is known only together with the day before it.",
         "headline_sends": "{name}: {n} coupons sent{change}",
-        "headline_sends_at_least": "{name}: at least {n} coupons sent (some stocks were not read at both ends of the week, so the exact number is not known)",
+        "headline_sends_between": "{name}: between {n} and {most} coupons sent{change}",
+        "headline_sends_at_least": "{name}: at least {n} coupons sent (some stocks were not read after the week, or their counters went backwards, so no upper bound is known)",
         "headline_sends_running": "{name}, which is not over: at least {n} coupons sent so far",
         "headline_used": "; {n} of the coupons known were used{change}",
         "headline_soon": "; stocks that will run out within two weeks: {n}",
@@ -170,7 +175,10 @@ TEXT: Final[Mapping[str, Text]] = {
         "act_stale": "On {closing:%m-%d %H:%M} the last snapshot of {entity} was of {at:%Y-%m-%d %H:%M}, {age} before: check the daily fetch.",
         "act_more": "And {n} more like that: see “{section}”.",
         "know_running": "The week is not over: numbers are up to {at:%m-%d %H:%M}, not of a whole week.",
-        "know_at_least": "Stocks of which only a lower bound of this week's sends is known (marked ≥), as they had sent some when first read, or snapshots about the week's ends are missing, or counters went backwards: {n}.",
+        "know_range": "Stocks whose sends of this week are known as a range, such as 5–9, which certainly holds the exact number: {n} ({why}).",
+        "know_at_least": "Stocks of which only a lower bound of this week's sends is known (marked ≥): {n} ({why}).",
+        "counted": "{}: {}",
+        "and": ", ",
         "know_gaps": "No snapshot of stocks on {days}: what was sent then is part of the day before.",
         "know_no_days": "There is no snapshot of stocks in this week; the last is of {at:%Y-%m-%d %H:%M}, and that is what follows.",
         "know_one": "There is one snapshot of stocks only: sends by day and forecasts need more.",
@@ -182,7 +190,7 @@ TEXT: Final[Mapping[str, Text]] = {
         "def_week": "week",
         "def_week_text": "An ISO week, from Monday 00:00 to the end of Sunday, Beijing time; Sunday's sends are known from the first snapshot after it.",
         "def_sends": "sent",
-        "def_sends_text": "The difference of a stock's sent_count_info.total_count between two midnights; each coupon of a bundle counts.",
+        "def_sends_text": "The difference of a stock's sent_count_info.total_count between two midnights; each coupon of a bundle counts. What cannot be known exactly is a range: the least and the most, of what was sent before a stock's first reading or over an edge of the week without snapshots, that can lie in the week; nothing is estimated. The comparison is made of both ends, and left out where they disagree on the direction.",
         "def_coverage": "coverage",
         "def_coverage_text": "Coupons known ÷ coupons sent.",
         "def_confirmed": "ever confirmed",
@@ -207,9 +215,14 @@ COLUMNS: Final[Mapping[str, Text]] = {
         "state": "批次状态",
         "sends": "本周发放",
         "sends_at_least": "本周至少发放",
+        "sends_at_most": "本周至多发放",
+        "why_not_exact": "发放数不确切的原因",
         "previous_sends": "上周发放",
+        "previous_sends_at_least": "上周至少发放",
+        "previous_sends_at_most": "上周至多发放",
         "change": "增减",
         "change_share": "较上周",
+        "change_share_at_most": "较上周，至多",
         "change_points": "较上周（百分点）",
         "sent_count": "累计发放",
         "max_count": "总量上限",
@@ -237,9 +250,10 @@ COLUMNS: Final[Mapping[str, Text]] = {
         "measure": "指标",
         "rate": "本周",
         "previous_rate": "上周",
-        "value": "本周",
-        "previous_value": "上周",
-        "is_at_least": "仅为下限",
+        "value": "本周，至少",
+        "value_at_most": "本周，至多",
+        "previous_value": "上周，至少",
+        "previous_value_at_most": "上周，至多",
         "known_count": "已知券",
         "coverage": "覆盖率",
         "used_count": "核销",
@@ -288,9 +302,14 @@ COLUMNS: Final[Mapping[str, Text]] = {
         "state": "state",
         "sends": "sent",
         "sends_at_least": "sent, at least",
+        "sends_at_most": "sent, at most",
+        "why_not_exact": "why not exact",
         "previous_sends": "week before",
+        "previous_sends_at_least": "week before, at least",
+        "previous_sends_at_most": "week before, at most",
         "change": "change",
         "change_share": "change",
+        "change_share_at_most": "change, at most",
         "change_points": "change (points)",
         "sent_count": "sent in all",
         "max_count": "budget",
@@ -318,9 +337,10 @@ COLUMNS: Final[Mapping[str, Text]] = {
         "measure": "measure",
         "rate": "this week",
         "previous_rate": "week before",
-        "value": "this week",
-        "previous_value": "week before",
-        "is_at_least": "lower bound",
+        "value": "this week, at least",
+        "value_at_most": "this week, at most",
+        "previous_value": "week before, at least",
+        "previous_value_at_most": "week before, at most",
         "known_count": "known",
         "coverage": "coverage",
         "used_count": "used",
@@ -381,6 +401,9 @@ VALUES: Final[Mapping[str, Text]] = {
         "product_coupons": "商品券",
         "stocks": "批次",
         "user_coupons": "用户券",
+        "first_read": "首次读取前已有发放",
+        "gap_at_edge": "周首或周末前后缺少快照",
+        "not_read_after": "本周之后没有读数",
         "counter_backwards": "累计数倒退",
         "oversent": "发放超过总量上限",
         "over_daily_limit": "发放超过单日上限",
@@ -404,6 +427,9 @@ VALUES: Final[Mapping[str, Text]] = {
         "product_coupons": "product coupons",
         "stocks": "stocks",
         "user_coupons": "user coupons",
+        "first_read": "had sent some when first read",
+        "gap_at_edge": "snapshots missing at an edge of the week",
+        "not_read_after": "not read after the week",
         "counter_backwards": "counter went backwards",
         "oversent": "more sent than the budget",
         "over_daily_limit": "more sent than the daily limit",
@@ -412,7 +438,7 @@ VALUES: Final[Mapping[str, Text]] = {
     },
 }
 # Columns whose texts are names of the API or of ours, which a language has words for.
-_NAMED: Final = ("measure", "discount_basis", "entity", "anomaly", "state", "coupon_state", "reason")
+_NAMED: Final = ("measure", "discount_basis", "entity", "anomaly", "state", "coupon_state", "reason", "why_not_exact")
 
 
 def text_of(lang: str) -> Text:
@@ -420,6 +446,12 @@ def text_of(lang: str) -> Text:
     if lang not in TEXT:
         raise ValidationError(f"lang={lang!r}: the report speaks {' and '.join(map(repr, TEXT))}")
     return TEXT[lang]
+
+
+def table_title(table: str, section: str, lang: str) -> str:
+    """Name a table: as its section, unless that has several."""
+    text = text_of(lang)
+    return text.get(f"tab_{table}") or text[f"{section}_title"]
 
 
 def column_heads(lang: str) -> Text:
