@@ -231,7 +231,8 @@ class _Run:
         """Give the outcomes in the order of the intents."""
         begun, not_begun = Outcome("unknown"), Outcome("not_started", reason=self._halted)
         told = [
-            self._outcomes.get(index, begun if index < self._begun else not_begun) for index in range(len(self._intents))
+            self._outcomes.get(index, begun if index < self._begun else not_begun)
+            for index in range(len(self._intents))
         ]
         for index, followed in self._outcomes.items():
             if index < 0:
