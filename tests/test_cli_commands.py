@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -248,6 +250,50 @@ class TestSend:
             <= known | set(rows.loc[rows["status"] == "unknown", "openid"])
         )
 
+    def test_an_interrupted_send_whose_result_cannot_be_kept_is_still_an_interrupted_one(
+        self, served: wx.Sandbox, tmp_path: Path
+    ):
+        file = users(tmp_path / "audience.csv", [f"cli-unkept-{i}" for i in range(3_000)])
+        (share := tmp_path / "share").mkdir()
+        command = [*COMMAND, "send", file, *self.IDS, "--appid", served.appid, "--campaign", "cli-unkept"]
+        with subprocess.Popen(
+            [*command, "--confirm", "3000", "--out", share / "result.xlsx"], stderr=subprocess.PIPE, text=True
+        ) as sending:
+            while not any("cli-unkept-" in request["path"] for request in served.requests()[-100:]):
+                assert sending.poll() is None
+            share.rmdir()
+            sending.send_signal(signal.SIGINT)
+            _, complained = sending.communicate(timeout=30)
+        assert sending.returncode == 130, complained
+        assert complained.startswith("interrupted; the same command goes on from here:\n")
+        assert f"\n{share / 'result.xlsx'} cannot be written: {share} is no folder" in complained
+        assert "Traceback" not in complained
+
+    @pytest.mark.parametrize("kind", ["csv", "xlsx"])
+    def test_what_came_of_the_sends_is_told_also_when_it_cannot_be_written(self, served: wx.Sandbox, kind: str):
+        openids = [f"cli-told-{kind}", served.foreign_openids()[0]]
+        arguments = ["--campaign", f"cli-told-{kind}", "--confirm", 2]
+        out = "x" * (254 - len(kind)) + f".{kind}"  # as long as a name may be; while it is written it is longer
+        told = self.plan(served, openids, *arguments, "--out", out, "--json")
+        assert told.exit_code == 3, told.output
+        assert json.loads(told.stdout)["outcomes"] == {"sent": 1, "failed": 1}
+        assert (
+            told.stderr == f"{out} cannot be written: File name too long; every send that was begun is in the journal\n"
+        )
+        again = self.plan(served, openids, *arguments, "--out", out)
+        assert again.exit_code == 3
+        assert [line.split() for line in again.stdout.splitlines()[-2:]] == [["already_sent", "1"], ["failed", "1"]]
+        assert "cannot be written" in again.stderr
+
+    def test_the_result_is_written_also_when_nobody_reads_the_counts(self, served: wx.Sandbox, tmp_path: Path):
+        file = users(tmp_path / "audience.csv", ["cli-unread-1"])
+        command = [*COMMAND, "send", file, *self.IDS, "--appid", served.appid, "--campaign", "cli-unread"]
+        with subprocess.Popen([*command, "--confirm", "1", "--out", "r.csv", "--json"], stdout=subprocess.PIPE) as done:
+            assert done.stdout is not None
+            done.stdout.close()
+        assert done.returncode == 1
+        assert pd.read_csv("r.csv")["status"].tolist() == ["sent"]
+
     def test_a_refused_user_is_an_exit_status_and_a_row(self, served: wx.Sandbox):
         openids = ["cli-other-1", served.foreign_openids()[0]]
         result = self.plan(served, openids, "--campaign", "cli-2", "--confirm", 2, "--out", "result.xlsx")
@@ -257,6 +303,9 @@ class TestSend:
         assert rows["error_message"].notna().tolist() == [False, True]
         again = self.plan(served, [*openids, "cli-other-2"], "--campaign", "cli-2", "--retry-failed")
         assert again.stdout.endswith("the same command with --confirm 2\n"), "one is new, one is asked again"
+        for more, due in ((["--retry-failed"], 2), ([], 1)):
+            shown = self.plan(served, [*openids, "cli-other-2"], "--campaign", "cli-2", "--json", *more)
+            assert json.loads(shown.stdout)["to_confirm"] == due
         agreed = self.plan(
             served, [*openids, "cli-other-2"], "--campaign", "cli-2", "--retry-failed", "--confirm", 2, "--json"
         )
@@ -264,11 +313,22 @@ class TestSend:
 
     def test_what_could_not_be_kept_is_not_sent(self, served: wx.Sandbox):
         Path("folder.csv").mkdir()
-        for out in ("nowhere/result.csv", "result.doc", "folder.csv", "/proc/1/result.csv"):
+        for out in ("nowhere/result.csv", "result.doc", "folder.csv"):
             result = self.plan(served, ["cli-third-1"], "--campaign", "cli-3", "--confirm", 1, "--out", out)
             assert result.exit_code == 1
             assert result.stderr.startswith(f"ValidationError: {out}")
         assert self.sent(served, ["cli-third-1"]).empty
+
+    def test_a_folder_that_is_not_ours_to_write_to_is_told_before_a_send(self, served: wx.Sandbox):
+        (folder := Path("closed")).mkdir(mode=0o500)
+        if os.access(folder, os.W_OK):
+            pytest.skip("this user may write everywhere")
+        result = self.plan(
+            served, ["cli-closed-1"], "--campaign", "cli-closed", "--confirm", 1, "--out", folder / "r.csv"
+        )
+        assert result.exit_code == 1
+        assert result.stderr.startswith("ValidationError: closed/r.csv cannot be written: closed is not yours")
+        assert self.sent(served, ["cli-closed-1"]).empty
 
     def test_held_out_users_are_told_apart(self, served: wx.Sandbox):
         openids = [f"cli-held-{i}" for i in range(40)]
@@ -375,6 +435,31 @@ class TestSandbox:
         assert result.exit_code == 1
         assert f"port {port} of 127.0.0.1 cannot be had" in result.stderr
         assert run("sandbox", "--port", 65_536).exit_code == 2
+
+    @pytest.mark.parametrize("damaged", ["", "[]", "{}", '{"port": 1}', "null"])
+    def test_a_handle_that_tells_nothing_is_a_brand_that_has_ended(self, served: wx.Sandbox, damaged: str):
+        config = Path(os.environ["WXCOUPON_CONFIG"])
+        (handle := config.with_name("sandbox.json")).write_text(damaged)
+        with pytest.raises(wx.WxCouponError, match="is not served any more: start `wxcoupon sandbox` again"):
+            wx.Sandbox.shared()
+        assert publish(served, config.parent) == config
+        assert json.loads(handle.read_text())["token"]
+        assert wx.Sandbox.shared().hosts == served.hosts
+
+    def test_who_listens_in_its_place_and_is_silent_does_not_hold_up_the_next(self, served: wx.Sandbox):
+        config = Path(os.environ["WXCOUPON_CONFIG"])
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            config.with_name("sandbox.json").write_text(json.dumps({"port": silent.getsockname()[1], "token": "old"}))
+            begun = time.monotonic()
+            publish(served, config.parent)
+            assert time.monotonic() - begun < 30
+        assert wx.Sandbox.shared().hosts == served.hosts
+
+    def test_who_shares_a_brand_knows_how_its_customers_behave(self, served: wx.Sandbox):
+        handle = Path(os.environ["WXCOUPON_CONFIG"]).with_name("sandbox.json")
+        behaviour = wx.sandbox.Behaviour(returned=0.5)
+        handle.write_text(json.dumps(json.loads(handle.read_text()) | {"behaviour": behaviour.to_document()}))
+        assert wx.Sandbox.shared().behaviour.returned == 0.5
 
     def test_a_folder_that_is_none_is_one_line(self, tmp_path: Path):
         (tmp_path / "file").touch()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import shutil
+import tempfile
 import tracemalloc
 import zipfile
 from datetime import UTC, date, datetime, timedelta
@@ -348,6 +350,22 @@ def test_what_cannot_be_written_is_refused_and_what_was_there_stays(tmp_path: Pa
         write_workbook([Sheet("a", ROW, kinds={"x": "share"})], kept)
     assert kept.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_a_disk_that_refuses_a_workbook_is_an_os_error_and_no_rows_stay_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (share := tmp_path / "share").mkdir()
+    (scratch := tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+
+    def unmount(rows: pl.DataFrame) -> pl.DataFrame:
+        shutil.rmtree(share, ignore_errors=True)
+        return rows
+
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        wx.to_excel(pl.LazyFrame({"openid": ["o1"]}).map_batches(unmount), share / "a.xlsx")
+    assert list(scratch.iterdir()) == []
 
 
 def test_too_many_rows_are_counted_where_they_are() -> None:

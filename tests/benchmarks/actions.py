@@ -1,7 +1,8 @@
 """What journaling costs a bulk send: ``python -m tests.benchmarks.actions``.
 
 The same sends through ``plan.execute`` and bare through ``client.api.map``, one after the other in each round, on the
-embedded brand without rate limits, with a journal on disk. Two ratios, each the median over the rounds with their range: sends
+embedded brand without rate limits, with a journal on disk: what it takes where nothing else holds the sends back, and once
+with the platform's rate limit, which does. Two ratios, each the median over the rounds with their range: sends
 a second, and CPU seconds of this process a send, which other work on the machine disturbs less. ``--plan 200000`` also times
 planning.
 """
@@ -77,6 +78,18 @@ def _told(figures: list[float]) -> str:
     return f"{statistics.median(figures):.1%} ({min(figures):.1%} … {max(figures):.1%})"
 
 
+def at_the_limit(count: int, journal: Path) -> None:
+    """The same with the documented 500 requests a second enforced, and kept by the client."""
+    with wx.Sandbox(seed=1, population=False) as box, box.client(journal=journal) as client:
+        ids = open_shop(box, client)
+        plan = client.actions.plan_sends(
+            pd.DataFrame({"openid": [f"oLimit-{i:08d}" for i in range(count)]}), campaign="limit", **ids
+        )
+        _, bare_rate = measured(lambda: bare(client, ids, "limit", count), count)
+        _, journaled_rate = measured(lambda: journaled(plan, count), count)
+    print(f"at the documented limit: bare {bare_rate:,.0f}, journaled {journaled_rate:,.0f} sends a second")
+
+
 def journal_alone(count: int, path: Path) -> None:
     """Write what such a run writes, in its groups, with nothing else going on: what the journal itself takes of it."""
     body = {"stock_id": "1000000013001", "product_coupon_id": "1000000013", "appid": "wx233544546545989a"}
@@ -117,6 +130,7 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as folder:
         compare(options.count, options.rounds, Path(folder) / "journal.sqlite3")
+        at_the_limit(5 * options.count, Path(folder) / "limit.sqlite3")
         journal_alone(options.count, Path(folder) / "alone.sqlite3")
         if options.plan:
             plan_many(options.plan, Path(folder) / "plan.sqlite3")

@@ -157,17 +157,17 @@ def test_what_is_settled_matures_with_its_stock() -> None:
     """A refresh does not ask for who holds only a deleted coupon, and yet that one is among those whose time is over."""
     ends = {"confirm_time": START, "valid_end_time": hours(48)}
     expired = coupon("1", "EXPIRED", hours(60), **ends)
-    settled = [
-        coupon(str(n), state, hours(24), **ends) for n, state in enumerate(("USED", "DELETED", "DEACTIVATED"), 2)
-    ]
-    row = only(redemption_rate(user_coupons(expired, *settled)))
+    used = coupon("2", "USED", hours(60), **ends)
+    settled = [coupon(str(n), state, hours(24), **ends) for n, state in enumerate(("DELETED", "DEACTIVATED"), 3)]
+    row = only(redemption_rate(user_coupons(expired, used, *settled)))
     assert (row["matured_used_count"], row["matured_confirmed_count"], row["matured_rate"]) == (1, 4, 0.25)
     row = only(redemption_rate(user_coupons(*settled)))
     assert row["matured_rate"] is None, "nothing says that the time is over"
     elsewhere = {**expired, "stock_id": "2"}
     assert only(redemption_rate(user_coupons(elsewhere, *settled)))["matured_confirmed_count"] == 1
-    still_open = coupon("9", "EFFECTIVE", hours(24), **ends)
-    assert only(redemption_rate(user_coupons(expired, still_open)))["matured_confirmed_count"] == 1
+    for state in ("EFFECTIVE", "USED"):  # what a refresh asks for again, and has not been asked for
+        not_read_since = coupon("9", state, hours(24), **ends)
+        assert only(redemption_rate(user_coupons(expired, not_read_since)))["matured_confirmed_count"] == 1
     unnamed = [{**it, "stock_id": None} for it in (expired, *settled)]
     assert only(redemption_rate(user_coupons(*unnamed)))["matured_confirmed_count"] == 1
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,11 +57,15 @@ def test_a_day_without_hazard_ends_nothing() -> None:
     assert days == {5, 6}
 
 
-def test_the_parameters_reach_the_server_whole() -> None:
-    given = Behaviour(never_confirmed=0.5, segments={"all": Segment(2, use=(1, 2, 3, 4, 5, 6, 7))})
-    there = Behaviour.from_document(json.loads(json.dumps(given.to_document())))
-    assert there.to_document() == json.loads(json.dumps(given.to_document()))
-    assert there.segments["all"].use[6] == 7
+def test_parameters_of_any_kind_of_sequence_and_number_are_kept_and_written_whole() -> None:
+    given = Behaviour(
+        arrivals=np.ones(7),
+        never_confirmed=np.int64(0),
+        segments={"all": Segment(2, use=[1, 2, 3, 4, 5, 6, np.float32(7)])},
+    )
+    assert given == Behaviour(arrivals=(1,) * 7, never_confirmed=0, segments={"all": Segment(2, use=range(1, 8))})
+    for behaviour in (given, Behaviour()):
+        assert Behaviour.from_document(json.loads(json.dumps(behaviour.to_document()))) == behaviour
 
 
 def test_a_brand_of_one_s_own_behaves_as_told() -> None:
@@ -67,6 +74,41 @@ def test_a_brand_of_one_s_own_behaves_as_told() -> None:
         assert set(box.truth("user_coupons")["coupon_state"]) == {"CONFIRMING", "EXPIRED"}
         assert set(box.customers()["segment"]) == {"families"}
         assert len(box.customers()) == 3_000
+
+
+def test_every_parameter_reaches_the_server() -> None:
+    eager = Behaviour(never_confirmed=0, returned=1, comes_again=0, use_shape=3, use_scale_days=0.2, deletions_a_day=0)
+    with Sandbox(history_days=4, behaviour=eager) as box:
+        assert box._greeting is not None
+        assert Behaviour.from_document(box._greeting["behaviour"]) == eager
+        box.advance(days=4)
+        states = box.truth("user_coupons")
+        assert not states["coupon_state"].isin(["CONFIRMING", "DELETED"]).any()
+        old = states[(states["stock_id"] == "1000000013001") & (states["receive_time"] < box.now() - timedelta(days=4))]
+        assert "USED" not in set(old["coupon_state"]), "each use is taken back within two days, and nobody comes again"
+        assert old["single_usage_detail_return_time"].notna().mean() > 0.2
+
+
+def test_customers_without_a_brand_are_refused() -> None:
+    with pytest.raises(ValueError, match="population=False has none"):
+        Sandbox(population=False, behaviour=Behaviour())
+
+
+def test_what_chance_decides_of_a_coupon_is_decided_matter_by_matter(box: Sandbox) -> None:
+    """A label tells nothing of what becomes of its coupon, nor the city of a coupon whether it is returned."""
+    coupons = box.truth("user_coupons")
+    used = coupons[coupons["single_usage_detail_use_time"].notna()]
+    activity = used["channel_custom_info"].str.extract(r"(\d+)")[0].astype("Float64")
+    age = (used["single_usage_detail_use_time"] - used["receive_time"]).dt.total_seconds()
+    known = pd.DataFrame({"activity": activity, "age": age}).dropna().astype(float)
+    assert len(known) > 300
+    assert abs(known.corr("spearman").iloc[0, 1]) < 3 / math.sqrt(len(known))
+    city = coupons["attach"].str.extract("city=(.*)")[0]
+    returned = coupons.loc[coupons["single_usage_detail_return_time"].notna(), "stock_id"].index
+    assert city.loc[returned].nunique() > 1
+    hours = used["single_usage_detail_use_time"].dt.hour
+    labelled = used["attach"].notna()
+    assert abs(hours[labelled].median() - hours[~labelled].median()) <= 2
 
 
 def test_customers_are_known_whether_or_not_they_hold_a_coupon(box: Sandbox) -> None:

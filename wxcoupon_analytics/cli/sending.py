@@ -11,6 +11,7 @@ import typer
 from wxcoupon_analytics.cli.connection import Hosts, Json, connect
 from wxcoupon_analytics.cli.files import check_writable, read_users, write_table
 from wxcoupon_analytics.cli.outcomes import INCOMPLETE
+from wxcoupon_analytics.errors import WxCouponError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,10 @@ def send(
     stock_id: Annotated[str, typer.Option(help="The stock to send from.")],
     appid: Annotated[str, typer.Option(help="The app the openids belong to.")],
     confirm: Annotated[
-        int | None, typer.Option(help="Send, if so many rows are ready. Without it the plan is shown and nothing sent.")
+        int | None,
+        typer.Option(
+            help="Send, if so many coupons are due: the number that the plan without this option ends with (--json: to_confirm)."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write every row, with its status and why, as .csv, .xlsx or .parquet.")
@@ -93,6 +97,8 @@ def send(
         )
         if confirm is None:
             rows = plan.rows
+            if out is not None:
+                write_table(rows, out)
         else:
             if not as_json:
                 typer.echo(plan)
@@ -101,41 +107,44 @@ def send(
             except KeyboardInterrupt as stopped:
                 if hasattr(stopped, "result"):
                     typer.echo(f"interrupted; the same command goes on from here:\n{_counts(stopped.result)}", err=True)
-                    if out is not None:
-                        write_table(stopped.result, out)
+                    _keep(stopped.result, out)
                 raise
-    is_sent = confirm is not None
-    if out is not None:
-        try:
-            write_table(rows, out)
-        except OSError as error:
-            if not is_sent:
-                raise
-            typer.echo(
-                f"{out} cannot be written: {error.strerror or error}; the sends are done, and in the journal", err=True
-            )
-            raise typer.Exit(INCOMPLETE) from None
-    if as_json:
-        typer.echo(_as_json(plan, rows, is_sent))
-    elif is_sent:
-        typer.echo(_counts(rows))
-    else:
-        due = plan.count_due(retry_failed=retry_failed)
-        typer.echo(f"{plan}\n\nNothing was sent." + (f" To send: the same command with --confirm {due}" if due else ""))
-    if is_sent and rows["status"].isin(_DOUBTFUL).any():
+    due = plan.count_due(retry_failed=retry_failed)
+    if confirm is None:
+        told = f"{plan}\n\nNothing was sent." + (f" To send: the same command with --confirm {due}" if due else "")
+        typer.echo(_as_json(plan, due, None) if as_json else told)
+        return
+    try:
+        typer.echo(_as_json(plan, due, rows) if as_json else _counts(rows))
+    finally:  # also when nobody reads that any more
+        is_kept = _keep(rows, out)
+    if not is_kept or rows["status"].isin(_DOUBTFUL).any():
         raise typer.Exit(INCOMPLETE)
+
+
+def _keep(rows: pd.DataFrame, out: Path | None) -> bool:
+    """Write what came of the sends; if that cannot be, say so: it must not hide what came of them."""
+    try:
+        if out is not None:
+            write_table(rows, out)
+    except (OSError, WxCouponError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or error
+        typer.echo(f"{out} cannot be written: {why}; every send that was begun is in the journal", err=True)
+        return False
+    return True
 
 
 def _counts(rows: pd.DataFrame) -> str:
     return "\n".join(f"{status:<14}{count:>9,}" for status, count in rows["status"].value_counts().items())
 
 
-def _as_json(plan: SendPlan, rows: pd.DataFrame, is_sent: bool) -> str:
+def _as_json(plan: SendPlan, due: int, rows: pd.DataFrame | None) -> str:
     found = {
         "plan": plan.summary.to_dict(),
         "reasons": plan.reasons.astype(object).where(plan.reasons.notna(), None).to_dict(orient="records"),
-        "outcomes": {str(status): int(count) for status, count in rows["status"].value_counts().items()}
-        if is_sent
-        else None,
+        "to_confirm": due,
+        "outcomes": None
+        if rows is None
+        else {str(status): int(count) for status, count in rows["status"].value_counts().items()},
     }
     return json.dumps(found, ensure_ascii=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +17,7 @@ from unicodedata import east_asian_width
 
 import xlsxwriter
 from narwhals.typing import IntoFrame
+from xlsxwriter.exceptions import FileCreateError
 
 from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.exports.columns import Column, Exported, Kind, Value, export, hours, starts_formula
@@ -115,6 +118,8 @@ def to_excel(frame: IntoFrame, path: str | os.PathLike[str], *, lang: Lang = "zh
         More rows than a sheet holds (1,048,575 and the header; nothing is split, for a filter or a sum over half of the
         rows would pass for the whole), more than 16,384 columns, ids that are floats too large for their digits, an
         unknown ``lang``, or a path that does not end in ``.xlsx`` or whose folder does not exist.
+    OSError
+        The file cannot be written; one of that name stays as it was.
 
     Examples
     --------
@@ -135,8 +140,7 @@ def write_workbook(sheets: Sequence[Sheet], path: str | os.PathLike[str], *, lan
     if lang not in _UNITS:
         raise ValidationError(f"lang={lang!r}: the headers speak {' and '.join(map(repr, sorted(_UNITS)))}")
     names = _sheet_names([sheet.name for sheet in sheets])
-    options = {"constant_memory": True}  # rows go to the disk as they are written
-    with replacing(path, suffix=".xlsx") as beside, xlsxwriter.Workbook(str(beside), options) as book:
+    with replacing(path, suffix=".xlsx") as beside, _workbook(beside) as book:
         for name, sheet in zip(names, sheets, strict=True):
             above = [line for line in (sheet.title, *sheet.notes) if line]
             header = len(above) + bool(above)
@@ -145,6 +149,20 @@ def write_workbook(sheets: Sequence[Sheet], path: str | os.PathLike[str], *, lan
                 raise ValidationError(f"{len(exported.columns):,} columns, and an Excel sheet holds {_COLUMNS:,}")
             _write_sheet(book, name, sheet, exported, header, _UNITS[lang])
     return Path(path)
+
+
+@contextmanager
+def _workbook(path: Path) -> Iterator[Any]:
+    """Open a workbook whose rows go to the disk as they are written; what the disk refuses is an OSError."""
+    with tempfile.TemporaryDirectory() as rows:  # xlsxwriter leaves them behind when it fails, and they name users
+        book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "tmpdir": rows})
+        try:
+            with book:
+                yield book
+        except FileCreateError as error:
+            for page in book.worksheets():
+                page._opt_close()  # so does its own close, but only after a success
+            raise error.args[0] from None
 
 
 def _write_sheet(

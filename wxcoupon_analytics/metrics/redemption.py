@@ -29,8 +29,8 @@ _RATES = (
     "matured_confirmed_count",
     "matured_rate",
 )
-# Known for good, or but for a return, without being read again.
-_SETTLED = ("USED", "DELETED", "DEACTIVATED")
+# Final before their time is over, so that a refresh does not ask for them again.
+_SETTLED = ("DELETED", "DEACTIVATED")
 
 
 def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None = None) -> IntoFrameT:
@@ -61,7 +61,7 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
                                                          PENDING, EFFECTIVE or USED
         redemption_rate         Float64, 0–1             used / confirmed, to date; null when none is confirmed
         matured_used_count      Int64, coupons           used, of those whose ``valid_end_time`` has passed: at their
-                                                         ``fetched_at``, or, of a coupon that is used, deleted or
+                                                         ``fetched_at``, or, of a coupon that is deleted or
                                                          deactivated, at the latest of its stock
         matured_confirmed_count Int64, coupons           confirmed, of those
         matured_rate            Float64, 0–1             their share: of a coupon it changes no more, but by a return
@@ -80,9 +80,10 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
     A coupon counts once, at its latest reading, as in :func:`state_breakdown`. One whose state is not known (asked for, and
     not there) counts as confirmed when ``confirm_time`` is set, and never as used.
 
-    ``client.fetch.refresh`` does not ask again for what is settled, so a coupon that was deleted before its ``valid_end_time``
-    may never be read after it. Its outcome is known all the same: it matures with its stock. By its own ``fetched_at`` only
-    what was refreshed would mature, and the rate be too high.
+    ``client.fetch.refresh`` does not ask again for coupons that are final, so one that was deleted before its
+    ``valid_end_time`` may never be read after it. Its outcome is known all the same: it matures with its stock. By its own
+    ``fetched_at`` only what was refreshed would mature, and the rate be too high. Where a later fetch left users out
+    altogether, their deleted coupons mature and their open ones do not: a little too low.
 
     The rate to date is low while coupons are young; the matured rate is of campaigns long past. Between the two stands
     :func:`redemption_curve`.

@@ -38,9 +38,9 @@ def load_sample(entity: str) -> pd.DataFrame:
     >>> import wxcoupon_analytics as wx
     >>> wx.load_sample("stocks")[["stock_id", "state", "sent_count_info_total_count"]].head(3)
             stock_id    state  sent_count_info_total_count
-    0  1000000013001  SENDING                         3359
-    1  1000000013002  SENDING                         1045
-    2  1000000013003  STOPPED                         1637
+    0  1000000013001  SENDING                         3351
+    1  1000000013002  SENDING                         1048
+    2  1000000013003  STOPPED                         1639
     """
     if entity not in ENTITIES:
         raise ValidationError(f"there is no sample {entity!r}; there are {', '.join(ENTITIES)}")

@@ -58,7 +58,8 @@ class Sandbox:
     population : bool, default True
         A coffee chain with eight product coupons, twenty-two stocks and three thousand customers. False: nothing exists yet.
     behaviour : Behaviour, optional
-        What is true of these customers: how often they come, confirm, use and delete, by segment and weekday.
+        What is true of these customers: how they come, by weekday, whether they confirm, and how they use and delete, by
+        segment and weekday. It is the box's attribute ``behaviour``.
     tick : bool, default False
         Let business time also run with the wall clock.
     rate_limits : bool, default True
@@ -96,6 +97,8 @@ class Sandbox:
             raise ValueError(f"start must be timezone-aware, not {begin!r}; add tzinfo=ZoneInfo('Asia/Shanghai')")
         if history_days < 0:
             raise ValueError(f"history_days must not be negative, not {history_days}")
+        if behaviour is not None and not population:
+            raise ValueError("behaviour= is of customers, and population=False has none: leave one of them out")
         self.behaviour = behaviour or Behaviour()
         self._seed = seed
         self._start = int(begin.timestamp())
@@ -289,6 +292,23 @@ class Sandbox:
         return pd.DataFrame(self._control("GET", "customers"), columns=["openid", "segment"]).astype(
             pd.StringDtype("pyarrow")
         )
+
+    def appeals(self) -> dict[str, float]:
+        """Return the truth of every stock that an analysis may look for: the share of holders who mean to use a coupon.
+
+        Returns
+        -------
+        dict of str to float
+            By ``stock_id``. Without a population nobody uses anything, and it is empty.
+
+        Examples
+        --------
+        >>> import wxcoupon_analytics as wx
+        >>> with wx.Sandbox(history_days=0) as box:
+        ...     box.appeals()["1000000013001"]
+        0.34
+        """
+        return cast("dict[str, float]", self._control("GET", "appeals"))
 
     def foreign_openids(self) -> list[str]:
         """Return users of some other appid: sending to them is refused (传入的OpenID不合法)."""

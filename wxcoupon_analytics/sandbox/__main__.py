@@ -55,11 +55,11 @@ def build(
         operations,
         faults=FaultBox(seed),
         rate_limits=rate_limits,
-        customers=people.customers() if people else [],
+        people=people,
     )
 
 
-def greeting(box: Box, *, port: int, token: str) -> dict[str, Any]:
+def greeting(box: Box, *, port: int, token: str, behaviour: Behaviour | None) -> dict[str, Any]:
     """Return what the parent must know."""
     callers = {
         name: {"identity": caller.identity, "serial_no": caller.serial_no, "private_key": caller.private_pem()}
@@ -75,6 +75,7 @@ def greeting(box: Box, *, port: int, token: str) -> dict[str, Any]:
         "public_key_id": box.keyring.public_key_id,
         "public_key": box.keyring.public_pem(),
         "apiv3_key": box.keyring.apiv3_key,
+        "behaviour": behaviour.to_document() if behaviour else None,
         "foreign_openids": sorted(box.account.foreign_openids),
     }
 
@@ -135,7 +136,7 @@ def main() -> None:
     )
     listener.listen(config.backlog)  # before the greeting: whoever reads it may connect at once
     port = listener.getsockname()[1]
-    sys.stdout.write(json.dumps(greeting(box, port=port, token=token)) + "\n")
+    sys.stdout.write(json.dumps(greeting(box, port=port, token=token, behaviour=options["behaviour"])) + "\n")
     sys.stdout.flush()
     uvicorn.Server(config).run(sockets=[listener])
 

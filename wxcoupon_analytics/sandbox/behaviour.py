@@ -37,9 +37,9 @@ class Segment:
     delete: Week = _EVEN
 
     def __post_init__(self) -> None:
-        _check_at_least_zero("share", self.share)
-        _check_week("use", self.use)
-        _check_week("delete", self.delete)
+        _set(self, "share", _at_least_zero("share", self.share))
+        for name in ("use", "delete"):
+            _set(self, name, _week(name, getattr(self, name)))
 
 
 def _segments() -> Mapping[str, Segment]:
@@ -62,14 +62,22 @@ class Behaviour:
         Factors on the receipts wanted of every campaign, Monday to Sunday.
     never_confirmed : float, default 0.03
         Share of the sends that the brand's back end never confirms. The others are confirmed 1 + ``confirm_seconds`` · u³
-        seconds after receipt, with u even between 0 and 1.
+        seconds after receipt (whole ones), with u even between 0 and 1.
     confirm_seconds : float, default 40
-        The longest lag.
+        The longest lag, less the first second.
+    appeal : float, default 0.3
+        Share of the holders who mean to use a coupon, had they all the time, of stocks made through the API. Those of the
+        coffee chain have their own: `Sandbox.appeals`.
     use_shape, use_scale_days : float, default 0.6 and 4
         Weibull hazard of use, of those who mean to use a coupon: (shape / scale) · (age / scale)^(shape − 1) a day, times the
-        segment's ratio of the day. Within a day uses keep the hours people are about.
+        segment's ratio of the day. From half a day after the coupon became usable on, the day is kept and the hour is one
+        at which people are about.
+    goes_on : float, default 0.8
+        Share of those who used one of a sequential coupon's uses who mean to make the next.
     returned : float, default 0.04
-        Share of the uses that are taken back within two days; one customer in three then comes again.
+        Share of the uses that are taken back, five minutes to two days later.
+    comes_again : float, default 0.33
+        Share of those who mean to use it a second time after that, a day later at the earliest, and then stay with it.
     deletions_a_day, deactivations_a_day : float, default 0.003 and 0.0007
         Constant hazards, the first times the segment's ratio of the day.
     segments : mapping of str to Segment
@@ -91,23 +99,28 @@ class Behaviour:
     arrivals: Week = (0.84, 0.85, 0.88, 0.93, 1.08, 1.30, 1.22)
     never_confirmed: float = 0.03
     confirm_seconds: float = 40.0
+    appeal: float = 0.3
     use_shape: float = 0.6
     use_scale_days: float = 4.0
+    goes_on: float = 0.8
     returned: float = 0.04
+    comes_again: float = 0.33
     deletions_a_day: float = 0.003
     deactivations_a_day: float = 0.0007
     segments: Mapping[str, Segment] = field(default_factory=_segments)
 
     def __post_init__(self) -> None:
-        _check_week("arrivals", self.arrivals)
+        _set(self, "arrivals", _week("arrivals", self.arrivals))
         for name in ("confirm_seconds", "deletions_a_day", "deactivations_a_day"):
-            _check_at_least_zero(name, getattr(self, name))
+            _set(self, name, _at_least_zero(name, getattr(self, name)))
         for name in ("use_shape", "use_scale_days"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be more than 0")
-        for name in ("never_confirmed", "returned"):
+            _set(self, name, float(getattr(self, name)))
+        for name in ("never_confirmed", "appeal", "goes_on", "returned", "comes_again"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be from 0 to 1: it is a share")
+            _set(self, name, float(getattr(self, name)))
         if not sum(segment.share for segment in self.segments.values()) > 0:
             raise ValueError("segments must have at least one whose share is more than 0")
 
@@ -118,7 +131,7 @@ class Behaviour:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Behaviour:
-        """Read what `to_document` wrote."""
+        """Read what `to_document` wrote: an equal one."""
         segments = {name: Segment(**given) for name, given in document["segments"].items()}
         return cls(**{**document, "segments": segments})
 
@@ -161,13 +174,18 @@ def _instant(begin: int, until: int, chance: float, week: Week, shape: float, sc
     return None
 
 
-def _check_week(name: str, week: Sequence[float]) -> None:
+def _set(frozen: object, name: str, value: object) -> None:
+    """Put a value in the form that compares and that JSON holds, whatever sequence or kind of number was given."""
+    object.__setattr__(frozen, name, value)
+
+
+def _week(name: str, week: Sequence[float]) -> tuple[float, ...]:
     if len(week) != 7:
         raise ValueError(f"{name} must have 7 numbers, Monday to Sunday, not {len(week)}")
-    for factor in week:
-        _check_at_least_zero(name, factor)
+    return tuple(_at_least_zero(name, factor) for factor in week)
 
 
-def _check_at_least_zero(name: str, value: float) -> None:
+def _at_least_zero(name: str, value: float) -> float:
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must not hold {value!r}: at least 0, and finite")
+    return float(value)

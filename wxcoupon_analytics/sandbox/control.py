@@ -55,7 +55,8 @@ def control_routes(box: Box, token: str) -> list[Route]:
         Route("/_sandbox/faults", guarded(faults), methods=["POST"]),
         Route("/_sandbox/truth", guarded(lambda given: truth(box, given["entity"]))),
         Route("/_sandbox/orders", guarded(lambda given: till(box, given)), methods=["POST"]),
-        Route("/_sandbox/customers", guarded(lambda _: box.customers)),
+        Route("/_sandbox/customers", guarded(lambda _: box.people.customers() if box.people else [])),
+        Route("/_sandbox/appeals", guarded(lambda _: appeals(box))),
         Route("/_sandbox/openids", guarded(lambda _: sorted_openids(box))),
         Route("/_sandbox/requests", guarded(lambda _: list(box.log))),
     ]
@@ -65,6 +66,12 @@ def sorted_openids(box: Box) -> list[str]:
     """List everybody who holds or ever held a coupon, in the order of their first."""
     box.now()
     return list(box.books.users)
+
+
+def appeals(box: Box) -> dict[str, float]:
+    """Say of every stock which share of its holders means to use a coupon."""
+    box.now()
+    return {stock.id: box.people.appeal_of(stock) for stock in box.books.stocks()} if box.people else {}
 
 
 def truth(box: Box, entity: str) -> list[Row]:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect
-from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate, count
+from typing import NamedTuple
 
 from wxcoupon_analytics.sandbox import rules
 from wxcoupon_analytics.sandbox.behaviour import Behaviour
@@ -44,8 +44,24 @@ _CHANNELS = ("API", "RECEIVE_COMPONENT", "BRAND_MANAGE", "MEMBER", "MERCHANT_CAR
 _CHANNEL_SHARES = list(accumulate((0.56, 0.19, 0.13, 0.06, 0.04, 0.02)))
 MEMBER_CARD = "MemberCardId_88000001"
 
-Fate = Sequence[float]  # ten numbers in 0–1, all that chance decides about one coupon
-_CHANCES = 10
+
+class Fate(NamedTuple):
+    """All that chance decides about one coupon, a number in 0–1 for each matter: none depends on another."""
+
+    hour_of_receipt: float
+    channel: float
+    is_confirmed: float
+    is_wanted: float
+    age_at_use: float
+    hour_of_use: float
+    merchant: float
+    is_returned: float
+    time_to_return: float
+    comes_again: float
+    age_at_deletion: float
+    age_at_deactivation: float
+    has_label: float
+    label: float
 
 
 def foreign_openids(seed: int) -> frozenset[str]:
@@ -63,8 +79,8 @@ def _openid(rng: random.Random, prefix: str) -> str:
     return prefix + "".join(rng.choices(_ALPHABET, k=28 - len(prefix)))
 
 
-def _chances(rng: random.Random) -> Fate:
-    return [rng.random() for _ in range(_CHANCES)]
+def _draw(rng: random.Random) -> Fate:
+    return Fate(*(rng.random() for _ in Fate._fields))
 
 
 def _daytime(share: float) -> int:
@@ -95,6 +111,10 @@ class Population:
         """Return the brand's own file of its customers: who they are, and of which segment."""
         return [(openid, self._segment(openid)) for openid in self._openids]
 
+    def appeal_of(self, stock: Stock) -> float:
+        """Return the share of holders who mean to use a coupon; of a stock that an API caller made, the behaviour's."""
+        return self._appeal.get(stock, self._behaviour.appeal)
+
     def _draw_segment(self, openid: str) -> str:
         """Say of which kind a user is: anybody, as a caller may send to whom the brand does not know."""
         segments = self._behaviour.segments
@@ -112,8 +132,8 @@ class Population:
             wanted = usual * (1.05 + 0.9 * math.exp(-age / 4)) * rng.lognormvariate(0, 0.12)
             users = rng.choices(self._openids, cum_weights=self._weights, k=round(wanted))
             for openid in users:
-                fate = _chances(rng)
-                at = midnight(day) + _daytime(fate[0])
+                fate = _draw(rng)
+                at = midnight(day) + _daytime(fate.hour_of_receipt)
                 if at >= self._since:
                     self._books.agenda.add(at, self._receive, campaign, openid, fate)
         self._books.agenda.add(midnight(day + 1), self._plan_day, day + 1)
@@ -125,7 +145,7 @@ class Population:
                 rules.may_send(stock, openid, at)
         except RefusedError:
             return
-        channel = _CHANNELS[bisect(_CHANNEL_SHARES, fate[1])]
+        channel = _CHANNELS[bisect(_CHANNEL_SHARES, fate.channel)]
         if channel == "MEMBER" and not rules.is_member(openid):
             channel = "API"
         stock = campaign.stocks[0]
@@ -138,8 +158,8 @@ class Population:
         for coupon in coupons:
             _label(coupon, fate)
         never = self._behaviour.never_confirmed
-        if fate[2] >= never:
-            delay = 1 + int(self._behaviour.confirm_seconds * ((fate[2] - never) / (1 - never)) ** 3)
+        if fate.is_confirmed >= never:
+            delay = 1 + int(self._behaviour.confirm_seconds * ((fate.is_confirmed - never) / (1 - never)) ** 3)
             self._books.agenda.add(at + delay, self._confirm, coupons, fate)
 
     def _confirm(self, at: int, coupons: list[Coupon], fate: Fate) -> None:
@@ -155,24 +175,24 @@ class Population:
         self._live(now, coupon, self._fate_of(coupon))
 
     def _fate_of(self, coupon: Coupon) -> Fate:
-        return _chances(chance_of(self._seed, coupon.openid, coupon.stock.id, coupon.send_request_no))
+        return _draw(chance_of(self._seed, coupon.openid, coupon.stock.id, coupon.send_request_no))
 
     def _live(self, now: int, coupon: Coupon, fate: Fate) -> None:
         """Put on the agenda what will become of a confirmed coupon."""
         behaviour, segment, end = self._behaviour, self._segment(coupon.openid), coupon.valid_end
-        if fate[3] < self._appeal.get(coupon.stock, 0.3):
+        if fate.is_wanted < self.appeal_of(coupon.stock):
             self._plan_use(now, coupon, 0, fate)
-        if deleted := behaviour.deleted_at(now, end, segment, fate[8]):
+        if deleted := behaviour.deleted_at(now, end, segment, fate.age_at_deletion):
             self._books.agenda.add(deleted, self._delete, coupon)
-        if deactivated := behaviour.deactivated_at(now, end, fate[9]):
+        if deactivated := behaviour.deactivated_at(now, end, fate.age_at_deactivation):
             self._books.agenda.add(deactivated, self._deactivate, coupon)
 
     def _plan_use(self, now: int, coupon: Coupon, index: int, fate: Fate) -> None:
         """Choose when a coupon is used; later than its end means never."""
         begin = max(now, coupon.valid_begin, coupon.uses[index].opens)
-        at = self._behaviour.used_at(begin, coupon.valid_end, self._segment(coupon.openid), fate[5])
+        at = self._behaviour.used_at(begin, coupon.valid_end, self._segment(coupon.openid), fate.age_at_use)
         if at is not None and at - begin > DAY // 2:  # not within the first visit: at an hour when people are about
-            at = max(midnight(quota_day(at)) + _daytime(fate[6]), begin)
+            at = max(midnight(quota_day(at)) + _daytime(fate.hour_of_use), begin)
         if at is not None and at <= coupon.valid_end:
             self._books.agenda.add(at, self._use, coupon, index, fate)
 
@@ -185,14 +205,14 @@ class Population:
             "out_trade_no": f"POS{at}{serial[-5:]}",
             "mchid": "1900000109",
         }
-        if fate[6] < 0.15:
+        if fate.merchant < 0.15:
             order["sub_mchid"] = "1900000209"
         record_use(coupon, index, Use(f"USE{at}{serial}", at, order))
-        if fate[7] < self._behaviour.returned:
-            self._books.agenda.add(at + 300 + int(fate[4] * 2 * DAY), self._return, coupon, index, fate)
+        if fate.is_returned < self._behaviour.returned:
+            self._books.agenda.add(at + 300 + int(fate.time_to_return * 2 * DAY), self._return, coupon, index, fate)
         elif index + 1 < len(coupon.uses):
-            again = _chances(chance_of(self._seed, coupon.stock.id, coupon.code, index))
-            if again[3] < 0.8:
+            again = _draw(chance_of(self._seed, coupon.stock.id, coupon.code, index))
+            if again.is_wanted < self._behaviour.goes_on:
                 self._plan_use(at, coupon, index + 1, again)
 
     def _return(self, at: int, coupon: Coupon, index: int, fate: Fate) -> None:
@@ -201,8 +221,8 @@ class Population:
             return
         coupon.uses[index].take_back(f"RET{at}{coupon.code[-8:]}", at)
         coupon.touch()
-        if fate[4] < 0.33:
-            self._plan_use(at + DAY, coupon, index, (*fate[:7], 0.5, *fate[8:]))
+        if fate.comes_again < self._behaviour.comes_again:  # and then stays with it
+            self._plan_use(at + DAY, coupon, index, fate._replace(is_returned=1.0))
 
     def _delete(self, at: int, coupon: Coupon) -> None:
         """Let the user remove the coupon from the wallet."""
@@ -228,9 +248,9 @@ def _free_code(stock: Stock) -> str:
 
 def _label(coupon: Coupon, fate: Fate) -> None:
     """Give a coupon the optional fields of the channel it came through."""
-    if coupon.send_channel == "API" and fate[6] < 0.4:
-        coupon.attach = f"campaign={coupon.stock.id[-4:]};city={('上海', '杭州', '成都', '深圳')[int(fate[7] * 4)]}"
+    if coupon.send_channel == "API" and fate.has_label < 0.4:
+        coupon.attach = f"campaign={coupon.stock.id[-4:]};city={('上海', '杭州', '成都', '深圳')[int(fate.label * 4)]}"
     elif coupon.send_channel == "BRAND_MANAGE":
-        coupon.channel_custom_info = f'{{"activity_id":"{10_000 + int(fate[5] * 90)}"}}'
+        coupon.channel_custom_info = f'{{"activity_id":"{10_000 + int(fate.label * 90)}"}}'
     elif coupon.send_channel == "MEMBER":
         coupon.member_card_id = MEMBER_CARD

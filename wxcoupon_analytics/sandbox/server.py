@@ -15,7 +15,7 @@ import json
 import secrets
 import time
 from collections import deque
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -30,6 +30,7 @@ from wxcoupon_analytics.sandbox.connections import Arrived, half_open, read, res
 from wxcoupon_analytics.sandbox.faults import Answer, Fault, FaultBox
 from wxcoupon_analytics.sandbox.keys import BRAND, Flavour, Keyring
 from wxcoupon_analytics.sandbox.operations import Account, Call, Operations
+from wxcoupon_analytics.sandbox.population import Population
 from wxcoupon_analytics.sandbox.refusals import OK, UNPUBLISHED, RefusedError, no_authority, param_error, too_fast
 from wxcoupon_analytics.sandbox.routes import ENDPOINTS, Endpoint
 from wxcoupon_analytics.sandbox.uploads import parts_of
@@ -67,7 +68,7 @@ class Box:
         *,
         faults: FaultBox,
         rate_limits: bool,
-        customers: Sequence[tuple[str, str]] = (),
+        people: Population | None = None,
     ) -> None:
         self.books = books
         self.clock = clock
@@ -76,7 +77,7 @@ class Box:
         self.operations = operations
         self.faults = faults
         self.rate_limits = rate_limits
-        self.customers = customers
+        self.people = people
         self.log: deque[dict[str, Any]] = deque(maxlen=2_000)
 
     def now(self) -> int:

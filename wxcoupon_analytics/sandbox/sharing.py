@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from dotenv import dotenv_values
 
 from wxcoupon_analytics.errors import WxCouponError
-from wxcoupon_analytics.sandbox import SHANGHAI, Sandbox
+from wxcoupon_analytics.sandbox import SHANGHAI, Behaviour, Sandbox
 from wxcoupon_analytics.sandbox.process import ask
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _HANDLE: Final = "sandbox.json"
 _JOURNAL: Final = "journal.sqlite3"
 _SNAPSHOTS: Final = "snapshots"
 _SILENT = (OSError, ValueError, http.client.HTTPException, WxCouponError)  # nobody there, or somebody else
+_ANSWER_SECONDS = 5.0  # for who serves here: whoever else listens on that port may never answer
 _BELIEVED_SECONDS = 1.0  # another process may move business time, but not every page of a fetch need ask
 
 
@@ -50,6 +52,8 @@ class SharedSandbox(Sandbox):
     """
 
     def __init__(self, folder: Path, greeting: dict[str, Any] | None = None, **options: Any) -> None:
+        if greeting is not None and greeting.get("behaviour") is not None:
+            options["behaviour"] = Behaviour.from_document(greeting["behaviour"])
         super().__init__(**options)
         self.folder = folder
         self._greeting = greeting
@@ -116,15 +120,16 @@ def shared() -> SharedSandbox:
             _forget(box.folder)
         box.start()
         return box
-    box = SharedSandbox(handle.parent, json.loads(handle.read_text(encoding="utf-8")))
-    try:
-        box.now()
-    except _SILENT:
-        raise WxCouponError(
-            f"WXCOUPON_CONFIG names the embedded brand of {handle.parent}, which is not served any more: "
-            "start `wxcoupon sandbox` again, or take the variable away"
-        ) from None
-    return box
+    greeting = _read_handle(handle)
+    if greeting is not None:
+        box = SharedSandbox(handle.parent, greeting)
+        with contextlib.suppress(*_SILENT):
+            box.now()
+            return box
+    raise WxCouponError(
+        f"WXCOUPON_CONFIG names the embedded brand of {handle.parent}, which is not served any more: "
+        "start `wxcoupon sandbox` again, or take the variable away"
+    )
 
 
 def shared_journal() -> Path | None:
@@ -142,15 +147,15 @@ def _configured() -> Path | None:
 def _read_handle(path: Path) -> dict[str, Any] | None:
     """Read who served here last; None if that cannot be told."""
     try:
-        greeting: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        greeting = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
-    return greeting
+    return greeting if isinstance(greeting, dict) and {"port", "token"} <= greeting.keys() else None
 
 
 def _is_served(greeting: dict[str, Any]) -> bool:
     try:
-        ask(greeting, "POST", "advance", {"seconds": 0})
+        ask(greeting, "POST", "advance", {"seconds": 0}, timeout=_ANSWER_SECONDS)
     except _SILENT:
         return False
     return True
