@@ -350,23 +350,79 @@ def test_a_running_week_claims_no_snapshot_missing_that_may_still_be_taken(empty
     assert any(note.startswith("No snapshot of stocks on 11-13:") for note in gap.notes)
 
 
+def coupons_read(store: wx.SnapshotStore, day: str, **states: str) -> None:
+    """Save a snapshot of coupons by their codes."""
+    coupons = [
+        {"coupon_code": code, "coupon_state": state, "stock": {"stock_id": "1"}} for code, state in states.items()
+    ]
+    at = pd.Timestamp(f"2026-11-{day}T03:00+08:00")
+    store.save("user_coupons", flatten("user_coupons", coupons, brand_id="120344", fetched_at=at))
+
+
 def test_deletions_of_a_running_week_are_of_that_week(empty: wx.SnapshotStore):
     for day in range(2, 13):
         saved(empty, f"2026-11-{day:02}T02:00", total=10 * day, today=0)
-    states = {"A": ["EFFECTIVE", "DELETED", "DELETED"], "B": ["EFFECTIVE", "EFFECTIVE", "DELETED"]}
-    for place, day in enumerate(("01", "08", "11")):
-        coupons = [
-            {"coupon_code": code, "coupon_state": seen[place], "stock": {"stock_id": "1"}}
-            for code, seen in states.items()
-        ]
-        at = pd.Timestamp(f"2026-11-{day}T03:00+08:00")
-        empty.save("user_coupons", flatten("user_coupons", coupons, brand_id="120344", fetched_at=at))
+    coupons_read(empty, "01", A="EFFECTIVE", B="EFFECTIVE")
+    coupons_read(empty, "08", A="DELETED", B="EFFECTIVE")
+    coupons_read(empty, "11", A="DELETED", B="DELETED")
     running = wx.weekly_report(empty, week="2026-W46", now=pd.Timestamp("2026-11-12T08:00+08:00"), lang="en")
     assert headlines(running).loc["deleted", "value"] == 1, "A was found deleted the week before"
     assert pd.isna(headlines(running).loc["deleted", "previous_value"])
     before = wx.weekly_report(empty, week="2026-W45", now=pd.Timestamp("2026-11-12T08:00+08:00"), lang="en")
     assert headlines(before).loc["deleted", "value"] == 1
     assert pd.isna(headlines(before).loc["deleted", "previous_value"]), "nobody knew of coupons when that week began"
+
+
+@pytest.fixture
+def deleted_in_both_weeks(empty: wx.SnapshotStore) -> wx.SnapshotStore:
+    """Coupon A is found deleted on 2026-11-05 and B on 2026-11-12, not read between."""
+    for day in range(2, 17):
+        saved(empty, f"2026-11-{day:02}T02:00", total=10 * day, today=0)
+    coupons_read(empty, "01", A="EFFECTIVE", B="EFFECTIVE")
+    coupons_read(empty, "05", A="DELETED")
+    coupons_read(empty, "12", A="DELETED", B="DELETED")
+    return empty
+
+
+@pytest.mark.parametrize(
+    ("pruned", "deleted"),
+    [
+        pytest.param(None, [1, 1], id="all is known"),
+        pytest.param("2026-11-07", [1, None], id="the week before was pruned in part"),
+        pytest.param("2026-11-11", [None, None], id="this week was pruned in part"),
+    ],
+)
+def test_deletions_are_told_of_what_was_not_pruned(deleted_in_both_weeks, tmp_path, pruned, deleted):
+    if pruned:
+        assert len(deleted_in_both_weeks.prune("user_coupons", before=pruned, dry_run=False))
+    report = wx.weekly_report(deleted_in_both_weeks, now=AFTER + timedelta(hours=8), lang="en")
+    told = headlines(report).loc["deleted", ["value", "previous_value"]]
+    assert [None if pd.isna(count) else count for count in told] == deleted
+    assert report.tables["deletions"]["deleted_count"].tolist() == [1] * (deleted[0] is not None)
+    page = report.to_html(tmp_path / "deleted.html").read_text(encoding="utf-8")
+    [card] = re.findall(r'<li data-measure="deleted">.*</li>', page)
+    assert (">—<" in card) == (deleted[0] is None)
+    said = "so silent deletions of this week cannot be counted"
+    assert any(said in note for note in report.notes) == (deleted[0] is None)
+    [table] = re.findall(r'<section id="deletions">.*?</section>', page, re.DOTALL)
+    assert (said in table) == (deleted[0] is None)
+    assert "None." not in table
+
+
+@pytest.mark.parametrize(
+    ("lang", "so_far", "after"),
+    [
+        ("en", "There is no snapshot on the Monday after yet, so ", "There is no snapshot on the Monday after, so "),
+        ("zh", "周日之后的周一还没有快照，", "周日之后的周一没有快照，"),
+    ],
+)
+def test_the_snapshot_of_the_monday_after_is_missing_once_that_day_is_over(empty, lang, so_far, after):
+    for day in range(2, 16):
+        saved(empty, f"2026-11-{day:02}T22:00", total=10 * day, today=9)
+    for hours, said, unsaid in ((0, so_far, after), (23, so_far, after), (24, after, so_far)):
+        report = wx.weekly_report(empty, week="2026-W46", now=AFTER + timedelta(hours=hours), lang=lang)
+        assert any(note.startswith(said) for note in report.notes), hours
+        assert not any(note.startswith(unsaid) for note in report.notes), hours
 
 
 def test_what_an_old_week_lacks_is_said_of_its_own_time(empty: wx.SnapshotStore):
@@ -389,6 +445,24 @@ def test_hits_of_a_week_known_in_part_are_a_lower_bound_and_not_compared(empty: 
     part = wx.weekly_report(empty, week="2026-W45", now=AFTER + timedelta(hours=8), lang="en")
     assert headlines(part).loc["days_hit", "value"] == 4
     assert pd.isna(headlines(part).loc["days_hit", "value_at_most"])
+
+
+@pytest.mark.parametrize(
+    ("late", "at_most"),
+    [
+        pytest.param({"stock_send_rule": {"max_count_per_day": 10}, "total": 70}, None, id="it may have hit its limit"),
+        pytest.param({"stock_send_rule": {"max_count_per_day": 10}, "total": 0}, 0, id="it had sent nothing"),
+        pytest.param({"stock_send_rule": {"max_count": 1000}, "total": 70}, 0, id="it has no daily limit"),
+    ],
+)
+def test_hits_of_a_stock_of_which_no_day_is_known_are_not_counted_as_none(empty: wx.SnapshotStore, late, at_most):
+    rule = {"stock_send_rule": {"max_count": 1000, "max_count_per_day": 100}}
+    for day in range(2, 17):
+        saved(empty, f"2026-11-{day:02}T02:00", total=10 * day, today=0, **rule)
+    saved(empty, "2026-11-16T03:00", today=0, stock_id="2", **late)
+    report = wx.weekly_report(empty, now=AFTER + timedelta(hours=8), lang="en")
+    told = headlines(report).loc["days_hit", ["value", "value_at_most", "previous_value"]]
+    assert [None if pd.isna(count) else count for count in told] == [0, at_most, at_most]
 
 
 CAMPAIGN = {"stock_id": "2", "remark": "周中开始"}
@@ -484,10 +558,11 @@ def test_stocks_known_as_a_range_and_from_below_are_counted_by_reason(started_mi
 
 
 def test_stocks_that_only_their_brand_tells_apart_are_refused(empty: wx.SnapshotStore):
-    saved(empty, "2026-11-15T02:00")
+    for stock in "123":
+        saved(empty, "2026-11-15T02:00", stock_id=stock)
     twin = empty.load("stocks").assign(brand_id="999999")
     empty.save("stocks", twin, taken_at=pd.Timestamp("2026-11-15T03:00+08:00"))
-    with pytest.raises(wx.SnapshotError, match="stock '1' more than once, of the brands '120344', '999999'"):
+    with pytest.raises(wx.SnapshotError, match="stock '1' more than once, of the brands '120344', '999999', and a"):
         wx.weekly_report(empty, now=AFTER + timedelta(hours=8))
 
 

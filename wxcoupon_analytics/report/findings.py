@@ -152,6 +152,8 @@ def _notes(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[s
         return
     if not found.knew_coupons:
         yield text["know_no_before"]
+    if not found.knows_deletions:
+        yield text["know_no_deletions"]
     covered = dict(rows_of(tables["rates"], "measure", "rate")).get("coverage")
     if covered is not None and covered < _ENOUGH:
         yield text["know_coverage"].format(share=f"{covered:.1%}")
@@ -186,7 +188,8 @@ def _about_snapshots(found: Readings, tables: Tables, text: Text, lang: str) -> 
     elif missing:
         yield text["know_gaps"].format(days=", ".join(f"{day:%m-%d}" for day in missing))
     if found.is_over and taken.max() < pd.Timestamp(found.week.end):
-        yield text["know_not_closed"]
+        # The closing lies before the present once that Monday is over; until then the snapshot may still come.
+        yield text["know_not_closed" if found.closing < found.now else "know_not_closed_yet"]
     if partial := list(_cut_short(found, lang)):
         yield text["know_incomplete"].format(which=", ".join(partial))
 

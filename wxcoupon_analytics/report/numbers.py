@@ -109,9 +109,9 @@ def week_sends(daily_sends: pd.DataFrame, week: Week) -> pd.DataFrame:
         sends             Int64, coupons   sent in the week; null when the bounds differ
         sends_at_least    Int64, coupons   what was certainly sent in it
         sends_at_most     Int64, coupons   what can have been sent in it; null when nothing bounds it
-        why_not_exact     string           ``first_read`` (some were sent before the first reading, which came after the
-                                           week's Monday), ``gap_at_edge`` (an interval without readings reaches over an
-                                           edge of the week), ``not_read_after`` (its last reading is of the week or
+        why_not_exact     string           ``first_read`` (some were sent before the first reading of the weeks looked at,
+                                           which came after the week's Monday), ``gap_at_edge`` (an interval without
+                                           readings reaches over an edge of the week), ``not_read_after`` (its last reading is of the week or
                                            earlier), ``counter_backwards``; of several the last named; null when exact
         ================= ================ =========================================================================
 

@@ -201,11 +201,19 @@ def html_of(report: WeeklyReport) -> str:
         cards=_cards(report),
         cells=lambda name, columns: _cells(report.tables[name], columns, report.lang)[:ROWS],
         cut=lambda name: max(len(report.tables[name]) - ROWS, 0),
+        empty=lambda name: _empty(report, name),
         chart=lambda name: Markup(svg_text(report.figures[name], name=f"chart-{name}")),  # noqa: S704 (ours, and escaped)
         title=lambda table, section: table_title(table, section, report.lang),
         definitions=DEFINITIONS,
     )
     return page
+
+
+def _empty(report: WeeklyReport, table: str) -> str:
+    """Say of a table without rows whether there is nothing, or nothing known."""
+    headlines = report.tables["headlines"]
+    is_unknown = table == "deletions" and headlines.loc[headlines["measure"] == "deleted", "value"].isna().any()
+    return text_of(report.lang)["know_no_deletions" if is_unknown else "no_rows"]
 
 
 def _cards(report: WeeklyReport) -> Iterator[dict[str, str]]:

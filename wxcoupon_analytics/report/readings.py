@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -66,10 +65,14 @@ class Readings:
         User coupons as of both closings, with ``cohort`` (the ISO week of receipt) and ``used_at``.
     knows_coupons, knew_coupons : bool
         Whether there was any snapshot of user coupons by then; without one, no coupon says nothing.
-    knew_deletions : bool
-        Whether the week before can be asked for deletions: it is over, and coupons were known when it began.
+    opening : datetime
+        After when what snapshots find is of this week: what the first of them find still is of the week before.
+    knows_deletions, knew_deletions : bool
+        Whether this week can be asked for deletions: what coupons were at ``opening`` was not pruned; and whether the week
+        before can: this one is over, and coupons were known when that one began.
     coupon_history : DataFrame
-        User coupons as they were two weeks before ``closing``, and every reading since.
+        User coupons as they were two weeks before ``closing``, and every reading since; after a prune from ``opening`` on,
+        and no rows where that cannot be told either.
     snapshots : DataFrame
         ``entity, taken_at, rows, complete`` of all snapshots up to ``closing``.
     """
@@ -86,6 +89,8 @@ class Readings:
     coupons_before: Any
     knows_coupons: bool
     knew_coupons: bool
+    opening: datetime
+    knows_deletions: bool
     knew_deletions: bool
     coupon_history: pd.DataFrame
     snapshots: pd.DataFrame
@@ -94,11 +99,6 @@ class Readings:
     def is_over(self) -> bool:
         """Whether the week is over: one that still runs is not held against a whole one."""
         return self.week.end <= self.now
-
-    @property
-    def opening(self) -> datetime:
-        """After when what snapshots find is of this week: what the first of them find still is of the week before."""
-        return self.closing_before if self.is_over else self.week.before.closing(self.now)
 
 
 def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
@@ -120,6 +120,9 @@ def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
     coupons_before, is_told = _coupons_before(store, before, coupons)
     stocks = store.load("stocks", as_of=closing)
     _check_brands(store, stocks)
+    is_over = week.end <= now
+    opening = before if is_over else week.before.closing(now)
+    coupon_history, told_since = _coupon_history(store, (before - _A_WEEK, opening), closing)
     return Readings(
         week=week,
         now=now,
@@ -133,8 +136,10 @@ def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
         coupons_before=coupons_before,
         knows_coupons=bool(coupons_since <= closing),
         knew_coupons=is_told and bool(coupons_since <= before),
-        knew_deletions=is_told and week.end <= now and bool(coupons_since <= before - _A_WEEK),
-        coupon_history=_coupon_history(store, closing - 2 * _A_WEEK, closing),
+        opening=opening,
+        knows_deletions=told_since is not None,
+        knew_deletions=is_over and told_since == before - _A_WEEK and bool(coupons_since <= told_since),
+        coupon_history=coupon_history,
         snapshots=known,
     )
 
@@ -158,9 +163,10 @@ def _check_brands(store: SnapshotStore, stocks: pd.DataFrame) -> None:
     """Refuse stocks that only their brand tells apart: no table of a report has room for two of one id."""
     if (twice := stocks.loc[stocks["stock_id"].duplicated(keep=False)]).empty:
         return
-    brands = ", ".join(sorted(map(repr, twice["brand_id"].dropna())))
+    stock_id = twice["stock_id"].iloc[0]
+    brands = ", ".join(sorted({repr(brand) for brand in twice.loc[twice["stock_id"] == stock_id, "brand_id"].dropna()}))
     raise SnapshotError(
-        f"{store!r} has stock {twice['stock_id'].iloc[0]!r} more than once, of the brands {brands}, and a report tells stocks "
+        f"{store!r} has stock {stock_id!r} more than once, of the brands {brands}, and a report tells stocks "
         "apart by their ids: keep a store for each brand"
     )
 
@@ -185,10 +191,19 @@ def _coupons_before(store: SnapshotStore, as_of: datetime, now: Any) -> tuple[An
         return now.limit(0), False
 
 
-def _coupon_history(store: SnapshotStore, since: datetime, until: datetime) -> pd.DataFrame:
-    """Read what every coupon was at an instant, and every reading since."""
+def _coupon_history(
+    store: SnapshotStore, since: Sequence[datetime], until: datetime
+) -> tuple[pd.DataFrame, datetime | None]:
+    """Read what every coupon was at the first of some instants that can be told, every reading after it, and say which it is.
+
+    Of a pruned history, readings alone would not do: a change shows only beside what the coupon was before.
+    """
     columns = list(_HISTORY_COLUMNS)
-    parts = [store.history("user_coupons", since=since + _TICK, until=until)[columns]]
-    with suppress(SnapshotError):  # pruned: then what is known begins later
-        parts.insert(0, store.load("user_coupons", as_of=since, columns=columns))
-    return pd.concat(parts, ignore_index=True)
+    for at in since:
+        try:
+            held = store.load("user_coupons", as_of=at, columns=columns)
+        except SnapshotError:
+            continue
+        later = store.history("user_coupons", since=at + _TICK, until=until)[columns]
+        return pd.concat([held, later], ignore_index=True), at
+    return store.load("user_coupons", as_of=until, columns=columns)[:0], None

@@ -191,14 +191,21 @@ def _headlines(found: Readings, tables: Tables, limits: pd.DataFrame, limits_bef
     ends = (found.closing + SOON).date()
     rows.append(_exact("running_out", sum(day <= ends for day in soon.dropna())))
     hit, hit_before = int(limits["days_hit"].sum()), None
-    if found.is_over and len(limits_before) and _every_day_known(limits_before):
+    limited = set(found.stocks.loc[found.stocks["stock_send_rule_max_count_per_day"].notna(), "stock_id"])
+    is_whole = _every_day_known(limits, limited - _idle(sends, "sends"))
+    was_whole = _every_day_known(limits_before, limited - _idle(sends, "previous_sends"))
+    if found.is_over and len(limits_before) and was_whole:
         hit_before = int(limits_before["days_hit"].sum())
-    rows.append(("days_hit", hit, hit if _every_day_known(limits) else None, hit_before, hit_before))
+    rows.append(("days_hit", hit, hit if is_whole else None, hit_before, hit_before))
     if found.knows_coupons:
         deleted, earlier_deleted = tables["deletions"]["deleted_count"], tables["deletions"]["previous_deleted_count"]
         rows += [
             _exact("stuck", int(tables["confirming"]["stuck_count"].sum())),
-            _exact("deleted", int(deleted.sum()), int(earlier_deleted.sum()) if found.knew_deletions else None),
+            _exact(
+                "deleted",
+                int(deleted.sum()) if found.knows_deletions else None,
+                int(earlier_deleted.sum()) if found.knew_deletions else None,
+            ),
         ]
     return frame(
         ((*row, *_changes(*row[1:])) for row in rows),
@@ -227,11 +234,22 @@ def _changes(
     return change(value, before)[0] if is_exact else None, *change_between(value, most, before, most_before)
 
 
-def _exact(measure: str, value: int, before: int | None = None) -> tuple[str, int, int, int | None, int | None]:
-    """Take an exact count as a range that ends where it begins."""
+def _exact(
+    measure: str, value: int | None, before: int | None = None
+) -> tuple[str, int | None, int | None, int | None, int | None]:
+    """Take an exact count as a range that ends where it begins; None where it is not known."""
     return measure, value, value, before, before
 
 
-def _every_day_known(limits: pd.DataFrame) -> bool:
-    """Tell whether a day may be missing on which a limit was hit: of a week that is known in part, hits are a lower bound."""
-    return bool((limits["days_known"] == 7).all())
+def _idle(sends: pd.DataFrame, column: str) -> set[str]:
+    """Name the stocks that certainly sent nothing."""
+    return set(sends.loc[sends[f"{column}_at_most"].eq(0).fillna(False), "stock_id"])
+
+
+def _every_day_known(limits: pd.DataFrame, may_have_hit: set[str]) -> bool:
+    """Tell whether no day is missing on which a limit may have been hit; where one is, the hits known are a lower bound.
+
+    ``limits`` has no row of a stock of which no day is known, so those that may have hit theirs are named besides.
+    """
+    whole = set(limits.loc[limits["days_known"] == 7, "stock_id"])
+    return may_have_hit | set(limits["stock_id"]) <= whole
