@@ -12,6 +12,7 @@ import wxcoupon_analytics as wx
 from tests.fetch.shop import Shop
 from wxcoupon_analytics.entities.schemas import frame_from_rows
 from wxcoupon_analytics.fetch.spool import Spool
+from wxcoupon_analytics.sandbox import Behaviour
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_a_used_coupon_can_be_returned_for_so_long(returns_within, whom, shop: S
 
 def test_refresh_finds_every_change_that_a_full_fetch_finds(tmp_path):
     """Two days of a coffee chain's life: uses, returns, expiries, deletions, confirmations."""
-    with wx.Sandbox(seed=7) as box, box.client() as client:
+    with wx.Sandbox(seed=7, behaviour=Behaviour(returned=0.3)) as box, box.client() as client:
         store, some = wx.SnapshotStore(tmp_path), box.openids()[:250]
         client.fetch.user_coupons(some, appid=box.appid, store=store)
         before = store.load("user_coupons")
