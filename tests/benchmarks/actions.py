@@ -1,10 +1,9 @@
 """What journaling costs a bulk send: ``python -m tests.benchmarks.actions``.
 
 The same sends through ``plan.execute`` and bare through ``client.api.map``, one after the other in each round, on the
-embedded brand without rate limits, with a journal on disk: what it takes where nothing else holds the sends back, and once
-with the platform's rate limit, which does. Two ratios, each the median over the rounds with their range: sends
-a second, and CPU seconds of this process a send, which other work on the machine disturbs less. ``--plan 200000`` also times
-planning.
+embedded brand without rate limits, with a journal on disk: what it takes where nothing else holds the sends back. Two
+ratios, each the median over the rounds with their range: sends a second, and CPU seconds of this process a send, which other
+work on the machine disturbs less. ``--plan 200000`` also times planning.
 """
 
 from __future__ import annotations
@@ -16,17 +15,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
 
 import wxcoupon_analytics as wx
 from tests.benchmarks.wire import cpu_seconds, open_shop, sends
-from wxcoupon_analytics.actions.intent import Intent, derive_request_nos
-from wxcoupon_analytics.actions.journal import Journal
-from wxcoupon_analytics.actions.records import Claim, End
-from wxcoupon_analytics.actions.runner import _GROUP
 from wxcoupon_analytics.actions.send_plan import SendPlan
 
 
@@ -78,40 +72,6 @@ def _told(figures: list[float]) -> str:
     return f"{statistics.median(figures):.1%} ({min(figures):.1%} … {max(figures):.1%})"
 
 
-def at_the_limit(count: int, journal: Path) -> None:
-    """The same with the documented 500 requests a second enforced, and kept by the client."""
-    with wx.Sandbox(seed=1, population=False) as box, box.client(journal=journal) as client:
-        ids = open_shop(box, client)
-        plan = client.actions.plan_sends(
-            pd.DataFrame({"openid": [f"oLimit-{i:08d}" for i in range(count)]}), campaign="limit", **ids
-        )
-        _, bare_rate = measured(lambda: bare(client, ids, "limit", count), count)
-        _, journaled_rate = measured(lambda: journaled(plan, count), count)
-    print(f"at the documented limit: bare {bare_rate:,.0f}, journaled {journaled_rate:,.0f} sends a second")
-
-
-def journal_alone(count: int, path: Path) -> None:
-    """Write what such a run writes, in its groups, with nothing else going on: what the journal itself takes of it."""
-    body = {"stock_id": "1000000013001", "product_coupon_id": "1000000013", "appid": "wx233544546545989a"}
-    answer = {**body, "coupon_code": "1234567890123456", "coupon_state": "CONFIRMING"}
-    numbers = derive_request_nos("send_coupon", ["bench"], (f"oBench-{i:08d}" for i in range(count)))
-    intents = [
-        Intent("send_coupon", {"openid": f"oBench-{i:08d}"}, {**body, "send_request_no": number}, number, "bench", 1)
-        for i, number in enumerate(numbers)
-    ]
-    journal, ends = Journal(path, brand_id="120344"), list[End]()
-    with closing(journal), journal.lease() as lease:
-        cpu, wall = cpu_seconds(), time.perf_counter()
-        for start in range(0, count, _GROUP):
-            claims = journal.write(lease, ends=ends, begins=intents[start : start + _GROUP])
-            ends = [End(claim, answer, "08C7E9…") for claim in claims if isinstance(claim, Claim)]
-        journal.write(lease, ends=ends)
-        cpu, wall = cpu_seconds() - cpu, time.perf_counter() - wall
-    print(
-        f"the journal's own writes, alone: {cpu / count * 1e3:.3f} ms of CPU a send, {wall / count * 1e3:.3f} ms in all"
-    )
-
-
 def plan_many(count: int, journal: Path) -> None:
     with wx.Sandbox(seed=1, population=False) as box, box.client(journal=journal) as client:
         ids = open_shop(box, client)
@@ -130,8 +90,6 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as folder:
         compare(options.count, options.rounds, Path(folder) / "journal.sqlite3")
-        at_the_limit(5 * options.count, Path(folder) / "limit.sqlite3")
-        journal_alone(options.count, Path(folder) / "alone.sqlite3")
         if options.plan:
             plan_many(options.plan, Path(folder) / "plan.sqlite3")
 
