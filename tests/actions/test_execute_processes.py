@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -87,14 +88,21 @@ def done_by_the_journal(told: dict[str, Any]) -> set[str]:
 
 def wait_for_progress(told: dict[str, Any], done: int, *, after: int) -> int:
     """Wait until the run after lease ``after`` asks, and so many sends are done, however slow the machine is."""
-    with sqlite3.connect(f"file:{told['journal']}?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(f"file:{told['journal']}?mode=ro", uri=True)) as db:
         while True:
             lease, answered = db.execute("SELECT max(lease), sum(status = 'done') FROM actions").fetchone()
             if lease is not None and lease > after and answered >= done:
                 break
             time.sleep(0.002)
-    db.close()
     return int(lease)
+
+
+def wait_until_it_holds(told: dict[str, Any], pid: int, count: int) -> None:
+    """Wait until a process has begun so many sends whose outcome is not known."""
+    held = "SELECT count(*) FROM actions JOIN leases ON lease = leases.id WHERE pid = ? AND status = 'unknown'"
+    with closing(sqlite3.connect(f"file:{told['journal']}?mode=ro", uri=True)) as db:
+        while db.execute(held, (pid,)).fetchone() < (count,):
+            time.sleep(0.002)
 
 
 def new_requests(before: list[Any], now: list[Any]) -> list[Any]:
@@ -200,7 +208,7 @@ def test_when_one_of_two_processes_is_killed_the_other_takes_over(processes: Any
     box.faults("stall", times=None, when="after", seconds=0.4, method="POST", path="/coupons$", probability=0.05)
     (first, first_says), (second, second_says) = (started(processes, told, count) for _ in range(2))
     assert (first_says.recv(), second_says.recv()) == ("executing", "executing")
-    time.sleep(1.0)
+    wait_until_it_holds(told, first.pid, 20)
     first.kill()
     first.join()
     result = second_says.recv()
