@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import pandas as pd
-
-if TYPE_CHECKING:
-    from wxcoupon_analytics.actions.send_plan import SendPlan
 
 _KINDS_SHOWN = 12
 _STATUS_NAMES = {
@@ -21,14 +18,34 @@ _STATUS_NAMES = {
 }
 
 
-def text(plan: SendPlan) -> str:
+class Plan(Protocol):
+    """What is shown of a plan."""
+
+    @property
+    def summary(self) -> pd.Series:
+        """What it comes to, number by number."""
+
+    @property
+    def reasons(self) -> pd.DataFrame:
+        """How many rows have each status and reason."""
+
+    @property
+    def strata(self) -> pd.DataFrame:
+        """How many rows of each stratum are in each arm."""
+
+    @property
+    def lopsided_strata(self) -> list[str]:
+        """The strata in which an arm is empty."""
+
+
+def text(plan: Plan) -> str:
     """Show a plan as plain text."""
     lines = list(_lines(plan))
     width = max(len(label) for label, _ in lines)
     return "\n".join([_title(plan), *(f"  {label:{width}}  {told}" for label, told in lines), f"  → {_command(plan)}"])
 
 
-def html(plan: SendPlan) -> str:
+def html(plan: Plan) -> str:
     """Show a plan in a notebook."""
     rows = "".join(
         f"<tr><th style='text-align:left'>{escape(label)}</th><td style='text-align:left'>{escape(told)}</td></tr>"
@@ -42,12 +59,12 @@ def html(plan: SendPlan) -> str:
     )
 
 
-def _title(plan: SendPlan) -> str:
+def _title(plan: Plan) -> str:
     told = plan.summary
     return f"Plan: send {told['name'] or 'a coupon without a name'} to {told['ready']:,} of {told['rows']:,} rows"
 
 
-def _lines(plan: SendPlan) -> Iterator[tuple[str, str]]:
+def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     told = plan.summary
     yield "campaign", str(told["campaign"])
     yield "stock", f"{told['stock_id']} of product coupon {told['product_coupon_id']}, {told['stock_state']}"
@@ -75,7 +92,7 @@ def _lines(plan: SendPlan) -> Iterator[tuple[str, str]]:
         yield "stratum", f"{group}: one arm is empty, nothing can be compared there"
 
 
-def _cost(plan: SendPlan) -> str:
+def _cost(plan: Plan) -> str:
     told = plan.summary
     if told["face_value_fen"] is None:
         return "not known: the discount of this stock cannot be told from its rules"
@@ -84,7 +101,7 @@ def _cost(plan: SendPlan) -> str:
     return f"{bound} {total} if all are used ({told['ready']:,} × {each}, {told['discount_basis']})"
 
 
-def _command(plan: SendPlan) -> str:
+def _command(plan: Plan) -> str:
     return f"result = plan.execute(confirm={plan.summary['ready']})"
 
 
