@@ -338,7 +338,13 @@ def test_yesterdays_counter_is_not_taken_for_todays():
 def test_the_stop_button_ends_a_fetch_and_no_request_follows():
     with wx.Sandbox(seed=7) as box, box.client() as client:
         openids = box.openids()
-        threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+        def press_stop() -> None:
+            while len(box.requests()) < 20:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=press_stop, daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
             client.fetch.user_coupons(openids, appid=box.appid)
         time.sleep(0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
@@ -72,8 +73,9 @@ def every_plot(history: pd.DataFrame, lang: str) -> Iterator[Axes]:
 
 
 def assert_every_letter_has_a_glyph(figure: Figure) -> None:
-    """matplotlib warns of a glyph that is missing, and warnings are errors; what our plots replace is a box."""
-    figure.draw_without_rendering()
+    """matplotlib warns of a glyph that is missing; what our plots replace is a box."""
+    with warnings.catch_warnings(action="error"):
+        figure.draw_without_rendering()
     words = [text.get_text() for text in figure.findobj(Text)]
     assert len(words) > 5
     assert not [text for text in words if "□" in text]
@@ -212,16 +214,30 @@ def test_the_same_plot_gives_the_same_svg_and_changes_no_setting() -> None:
 
 def test_the_svg_takes_its_ink_and_ground_from_the_page() -> None:
     text = svg_text(wx.plot_budget_use(wx.load_sample("stocks").head(2)), name="budget")
-    for variable, colour in {
-        "ink": drawing.INK,
-        "faint": drawing.FAINT,
-        "edge": drawing.EDGE,
-        "track": drawing.TRACK,
-    }.items():
-        assert f"var(--plot-{variable}, {colour.lower()})" in text.lower()
-    rest = re.sub(r"var\([^)]*\)", "", text)
-    assert drawing.INK not in rest
-    assert "#ffffff" not in rest.lower()
+    light = drawing.LIGHT._asdict()
+    for variable in ("ink", "faint", "edge", "track"):
+        assert f"var(--plot-{variable}, {light[variable].lower()})" in text.lower()
+    rest = re.sub(r"var\([^)]*\)", "", text).lower()
+    assert not [colour for colour in light.values() if colour.lower() in rest]
+    with plt.style.context("dark_background"):
+        dark = svg_text(wx.plot_budget_use(wx.load_sample("stocks").head(2)), name="budget")
+    made_of_colours = r"budget-m\w+"  # matplotlib names its marks by how they look
+    assert re.sub(made_of_colours, "", dark) == re.sub(made_of_colours, "", text)
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background", "Solarize_Light2", "ggplot"])
+def test_every_word_can_be_read_on_the_ground_of_the_users_style(history: pd.DataFrame, style: str) -> None:
+    on_a_fill = {drawing.ON_LIGHT, drawing.ON_DARK}
+    with plt.style.context(style):
+        for ax in every_plot(history, "zh"):
+            figure = figure_of(ax)
+            figure.draw_without_rendering()
+            ground = to_hex(figure.get_facecolor())
+            words = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+            assert len(words) > 5
+            for text in words:
+                ink = to_hex(text.get_color()).upper()
+                assert ink in on_a_fill or contrast(ink, ground) > 4.3, (text.get_text(), ink)
 
 
 def test_a_title_with_markup_does_not_leave_its_attribute() -> None:

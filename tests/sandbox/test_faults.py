@@ -232,7 +232,6 @@ def test_a_stall_delays_only_its_own_request(caller: Caller) -> None:
             time.sleep(0.02)
         assert fetch(caller).status == 200
         assert not stalled.done()
-        assert time.monotonic() - began < 1.5
         assert stalled.result().status == 200
         assert time.monotonic() - began >= 1.5
 
