@@ -127,6 +127,17 @@ def test_load_reads_dotenv(clean: Path):
     assert wx.Credentials.load().brand_id == "120344"
 
 
+@pytest.mark.parametrize(
+    "broken", ['WXCOUPON_SERIAL_NO "x"', "WXCOUPON_SERIAL_NO: x", 'WXCOUPON_PRIVATE_KEY="not-shown']
+)
+def test_a_line_of_dotenv_that_is_none_is_named_and_not_shown(clean: Path, broken: str, caplog):
+    (clean / ".env").write_text(f"WXCOUPON_BRAND_ID=120344\n\n{broken}\nWXCOUPON_PUBLIC_KEY=pub.pem\n")
+    with pytest.raises(wx.CredentialsError, match=r"^\.env, line 3, is not NAME=value") as raised:
+        wx.Credentials.load()
+    assert "not-shown" not in str(raised.value)
+    assert not caplog.records
+
+
 def test_load_reads_toml_with_paths_beside_it(clean: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory):
     values = {**settings(clean), "private_key": "key.pem", "public_key": "pub.pem"}
     (clean / "brand.toml").write_text("".join(f'{k} = "{v}"\n' for k, v in values.items()))

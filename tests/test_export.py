@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import tempfile
+import traceback
 import tracemalloc
 import zipfile
 from datetime import UTC, date, datetime, timedelta
@@ -61,7 +62,7 @@ ROW = pa.table(
         "age": pa.array([timedelta(days=1, hours=2, minutes=3, seconds=4)]),
         "stale": pa.array([True]),
         "days": pa.array([["周一", "周二"]]),
-        "rules": pa.array([[{"threshold": 5, "discount_amount": 1}]]),
+        "rules": pa.array([[{"discount_amount": 1, "threshold": 5}]]),
         "remark": pa.array(["双十一"]),
         "nothing": pa.array([None], pa.int64()),
     }
@@ -107,7 +108,7 @@ def test_each_column_becomes_what_excel_shows_well(tmp_path: Path) -> None:
         "age": (timedelta(days=1, hours=2, minutes=3, seconds=4), "[h]:mm:ss"),
         "stale": (True, "General"),
         "days": ('["周一", "周二"]', "@"),
-        "rules": ('[{"threshold": 5, "discount_amount": 1}]', "@"),
+        "rules": ('[{"discount_amount": 1, "threshold": 5}]', "@"),
         "remark": ("双十一", "@"),
         "nothing": (None, "General"),
     }
@@ -130,7 +131,7 @@ def test_a_csv_says_the_same_with_its_units_in_the_header(tmp_path: Path) -> Non
         "age": "26:03:04",
         "stale": "TRUE",
         "days": '["周一", "周二"]',
-        "rules": '[{"threshold": 5, "discount_amount": 1}]',
+        "rules": '[{"discount_amount": 1, "threshold": 5}]',
         "remark": "双十一",
         "nothing": "",
     }
@@ -305,6 +306,58 @@ def test_what_pandas_moved_into_the_index_is_kept(tmp_path: Path) -> None:
     assert lines(wx.to_csv(frame, tmp_path / "g.csv")) == [["stock_id", "n"], ["1\t", "3"], ["2\t", "3"]]
 
 
+def test_an_index_is_kept_unless_it_only_counts(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"state": ["a", "b", "a"], "n": [1, 2, 3]})
+    assert lines(wx.to_csv(frame.query("n > 1"), tmp_path / "f.csv")) == [["state", "n"], ["b", "2"], ["a", "3"]]
+    assert lines(wx.to_csv(frame[["n"]].describe(), tmp_path / "d.csv"))[:2] == [["index", "n"], ["count", "3.0"]]
+    two = frame.set_index([pd.Index(["x", "y", "z"]), pd.Index([7, 8, 9])])
+    assert lines(wx.to_csv(two, tmp_path / "m.csv"))[:2] == [["level_0", "level_1", "state", "n"], ["x", "7", "a", "1"]]
+    with pytest.raises(ValidationError, match=r"state is both the index and a column: .*reset_index.drop=True"):
+        wx.to_csv(frame.set_index("state", drop=False), tmp_path / "s.csv")
+
+
+def test_a_pivot_and_periods_and_intervals_are_written_as_pandas_shows_them(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"day": pd.to_datetime(["2026-10-31", "2026-11-01", None]), "n": [1, 20, 300]})
+    months = frame.assign(month=frame["day"].dt.to_period("M"), size=pd.cut(frame["n"], [0, 10, 100]))
+    told = [[1, "2026-10", "(0, 10]"], [20, "2026-11", "(10, 100]"], [300, None, None]]
+    page = sheet(wx.to_excel(months[["n", "month", "size"]], tmp_path / "p.xlsx"))
+    assert [[cell.value for cell in line] for line in page] == [["n", "month", "size"], *told]
+    counted = months.groupby("month")[["n"]].sum()
+    assert lines(wx.to_csv(counted, tmp_path / "c.csv")) == [["month", "n"], ["2026-10\t", "1"], ["2026-11\t", "20"]]
+    pivot = months.pivot_table(index="n", columns=["month"], aggfunc={"day": "count"})
+    assert lines(wx.to_csv(pivot, tmp_path / "v.csv"))[0] == ["n", "day_2026-10", "day_2026-11"]
+    by_number = pd.DataFrame([[1, 2]], columns=[7, 8])
+    assert lines(wx.to_csv(by_number, tmp_path / "n.csv")) == [["7\t", "8\t"], ["1", "2"]]
+
+
+def test_columns_that_are_no_columns_are_named_and_no_value_of_them(tmp_path: Path) -> None:
+    mixed = "oh-394z-6CGkNoJrsDLTTUKiAnp4"
+    with pytest.raises(ValidationError, match="several columns are called 'n': .* rename them"):
+        wx.to_csv(pd.DataFrame([[1, 2]], columns=["n", "n"]), tmp_path / "a.csv")
+    with pytest.raises(ValidationError, match="column openid with type object.*one type first") as raised:
+        wx.to_csv(pd.DataFrame({"openid": [5, mixed]}), tmp_path / "a.csv")
+    assert mixed not in "".join(traceback.format_exception(raised.value))
+
+
+def test_the_last_instant_of_a_day_is_in_that_day(tmp_path: Path) -> None:
+    last = datetime(2026, 11, 1, 15, 59, 59, 999_999, tzinfo=UTC)
+    cell = cells(wx.to_excel(pl.DataFrame({"as_of": [last]}), tmp_path / "l.xlsx"))["as_of (北京时间)"]
+    assert cell.value == datetime(2026, 11, 1, 23, 59, 59)  # noqa: DTZ001 - as Excel has it
+
+
+def test_an_interval_of_months_is_not_a_duration_of_none(tmp_path: Path) -> None:
+    ages = duckdb.sql("SELECT age(DATE '2026-11-02', DATE '2025-09-01') AS age")
+    assert cells(wx.to_excel(ages, tmp_path / "a.xlsx"))["age"].value == "14 months 24:00:00"
+
+
+def test_a_path_in_the_home_folder_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for write, name in ((wx.to_csv, "a.csv"), (wx.to_excel, "a.xlsx")):
+        assert write(ROW, f"~/{name}") == tmp_path / name
+        assert (tmp_path / name).exists()
+
+
 def test_sheets_have_titles_notes_headers_and_names_that_excel_takes(tmp_path: Path) -> None:
     frame = pl.DataFrame({"sent_value_fen": [100], "low": [0.5]})
     named = Sheet(
@@ -317,10 +370,11 @@ def test_sheets_have_titles_notes_headers_and_names_that_excel_takes(tmp_path: P
         Sheet("很" * 40, frame),
         Sheet("很" * 40, frame),
         Sheet("'", frame),
+        Sheet("🍦" * 31, frame),
     ]
     path = write_workbook(wanted, tmp_path / "book.xlsx", lang="zh")
     book = openpyxl.load_workbook(path)
-    assert book.sheetnames == ["a_b_c", "A_B_C 2", "History 2", "很" * 31, "很" * 29 + " 2", "sheet"]
+    assert book.sheetnames == ["a_b_c", "A_B_C 2", "History 2", "很" * 31, "很" * 29 + " 2", "sheet", "🍦" * 15]
     page = book["a_b_c"]
     assert [[cell.value for cell in line] for line in page] == [
         ["预算", None],

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from wxcoupon_analytics.errors import CredentialsError
 
@@ -303,7 +304,13 @@ def _read_text(path: Path) -> str:
 def _read_dotenv(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    return {k: v for k, v in dotenv_values(stream=io.StringIO(_read_text(path))).items() if v is not None}
+    text = _read_text(path)
+    for binding in parse_stream(io.StringIO(text)):
+        before, name, _ = binding.original.string.partition(_PREFIX)
+        if binding.error and name:  # what is wrong with the lines of others is not ours to say
+            number = binding.original.line + before.count("\n")
+            _fail(f"{path}, line {number}, is not NAME=value, or a quote in it is not closed")
+    return {k: v for k, v in dotenv_values(stream=io.StringIO(text)).items() if v is not None}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import east_asian_width
 
 import matplotlib.pyplot as plt
 import narwhals as nw
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 from narwhals.typing import IntoFrame
@@ -29,8 +29,29 @@ StockKey = tuple[str, str]  # product_coupon_id, stock_id
 NOT_KNOWN = "\N{EM DASH}"
 BAR = 0.62  # of the room a bar has
 _LABEL, _NOTE = 40, 84  # columns of a label, and of a line under the title
-INK, FAINT, EDGE, TRACK, OTHER = "#222222", "#666666", "#CCCCCC", "#ECECEC", "#6E6E6E"
+OTHER = "#6E6E6E"
 ON_LIGHT, ON_DARK = "#111111", "#FEFEFE"  # letters on a fill, which stay when a page turns ink and ground around
+
+
+class Greys(NamedTuple):
+    """What is not a colour that says something."""
+
+    ink: str
+    faint: str
+    edge: str
+    track: str
+    ground: str
+
+
+LIGHT = Greys("#222222", "#666666", "#CCCCCC", "#ECECEC", "#FFFFFF")
+DARK = Greys("#E8EAED", "#A2ABB4", "#4A5159", "#2A2F35", "#14171A")
+
+
+def greys(ax: Axes) -> Greys:
+    """Give the greys that can be read on the figure's own ground, which is the user's style."""
+    figure = ax.get_figure(root=True)
+    return DARK if figure is not None and letters_on(to_hex(figure.get_facecolor())) == ON_DARK else LIGHT
+
 
 # Okabe and Ito's palette, told apart by every common form of colour blindness.
 COUPON_COLOURS = {
@@ -111,7 +132,7 @@ def new_axes(bars: int, *, each: float = 0.34) -> Axes:
 
 def draw_tracks(ax: Axes, bars: int) -> None:
     """Draw the whole behind each part."""
-    ax.barh(range(bars), [1.0] * bars, height=BAR, color=TRACK, zorder=1)
+    ax.barh(range(bars), [1.0] * bars, height=BAR, color=greys(ax).track, zorder=1)
 
 
 def write_beside(ax: Axes, y: int, x: float, text: str) -> None:
@@ -122,7 +143,7 @@ def write_beside(ax: Axes, y: int, x: float, text: str) -> None:
         xytext=(8, 0),
         textcoords="offset points",
         va="center",
-        color=INK,
+        color=greys(ax).ink,
         fontproperties=letters(9),
         annotation_clip=False,
     )
@@ -130,7 +151,9 @@ def write_beside(ax: Axes, y: int, x: float, text: str) -> None:
 
 def name_bars(ax: Axes, names: Sequence[str]) -> None:
     """Label the bars, the first on top."""
-    ax.set_yticks(range(len(names)), [drawable(name) for name in names], fontproperties=letters(9.5), color=INK)
+    ax.set_yticks(
+        range(len(names)), [drawable(name) for name in names], fontproperties=letters(9.5), color=greys(ax).ink
+    )
     margin = 0.5 if len(names) > 1 else 0.9
     ax.set_ylim(max(len(names), 1) - 1 + margin, -margin)
 
@@ -265,7 +288,7 @@ def add_legend(ax: Axes, entries: Sequence[tuple[str, str]]) -> None:
         ax.legend(
             handles=[Patch(color=colour, label=drawable(name)) for name, colour in ordered],
             prop=letters(9),
-            labelcolor=INK,
+            labelcolor=greys(ax).ink,
             loc="upper center",
             bbox_to_anchor=(0.5, 0),
             borderaxespad=3.6,
@@ -303,7 +326,7 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
             xytext=(1.02, place),
             textcoords=("axes fraction", "data"),
             va="center",
-            color=INK,
+            color=greys(ax).ink,
             fontproperties=letters(9),
             annotation_clip=False,
             arrowprops={
@@ -352,8 +375,9 @@ def surround(
     empty: bool | None = None,
 ) -> None:
     """Add what surrounds the drawing: title, notes under it, the axes and their units; `upward` names a y axis of numbers."""
+    grey = greys(ax)
     lines = [line for note in notes for line in _wrapped(note)]
-    ax.set_title(drawable(title), loc="left", pad=12 + 13 * len(lines), color=INK, fontproperties=letters(13))
+    ax.set_title(drawable(title), loc="left", pad=12 + 13 * len(lines), color=grey.ink, fontproperties=letters(13))
     for height, line in enumerate(reversed(lines)):
         ax.annotate(
             drawable(line),
@@ -361,21 +385,23 @@ def surround(
             xycoords="axes fraction",
             xytext=(0, 8 + 13 * height),
             textcoords="offset points",
-            color=FAINT,
+            color=grey.faint,
             fontproperties=letters(9),
         )
-    ax.set_xlabel(drawable(axis), color=FAINT, fontproperties=letters(9.5))
-    ax.tick_params(axis="x", colors=FAINT, labelsize=9, labelfontfamily=letters(9).get_family())
+    ax.set_xlabel(drawable(axis), color=grey.faint, fontproperties=letters(9.5))
+    ax.tick_params(axis="x", colors=grey.faint, labelsize=9, labelfontfamily=letters(9).get_family())
     ax.tick_params(axis="y", length=0)
     if upward:
-        ax.set_ylabel(drawable(upward), color=FAINT, fontproperties=letters(9.5))
-        ax.tick_params(axis="y", colors=FAINT, labelsize=9, labelfontfamily=letters(9).get_family())
-        ax.grid(axis="y", color=TRACK, linewidth=0.8)
+        ax.set_ylabel(drawable(upward), color=grey.faint, fontproperties=letters(9.5))
+        ax.tick_params(axis="y", colors=grey.faint, labelsize=9, labelfontfamily=letters(9).get_family())
+        ax.grid(axis="y", color=grey.track, linewidth=0.8)
         ax.set_axisbelow(True)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
-    ax.spines["bottom"].set_color(EDGE)
+    ax.spines["bottom"].set_color(grey.edge)
     if empty or (empty is None and not ax.get_yticks().size):
         ax.set_xticks([])
         ax.set_yticks([])
-        ax.text(0.5, 0.5, drawable(words["empty"]), transform=ax.transAxes, ha="center", color=FAINT, font=letters(10))
+        ax.text(
+            0.5, 0.5, drawable(words["empty"]), transform=ax.transAxes, ha="center", color=grey.faint, font=letters(10)
+        )

@@ -19,12 +19,13 @@ from types import SimpleNamespace
 import pytest
 
 import wxcoupon_analytics as wx
-from wxcoupon_analytics.actions import owners, tables
+from wxcoupon_analytics import owners
+from wxcoupon_analytics.actions import tables
 from wxcoupon_analytics.actions.filesystems import network_file_system
 from wxcoupon_analytics.actions.intent import Intent
 from wxcoupon_analytics.actions.journal import Journal
-from wxcoupon_analytics.actions.owners import Owner
 from wxcoupon_analytics.actions.records import Claim, End, Record
+from wxcoupon_analytics.owners import Owner
 
 INTENT = Intent("send_coupon", {"openid": "o1"}, {"stock_id": "1", "send_request_no": "n1"}, "n1", "c", 1)
 CHANGED = Intent(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import time
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,6 +20,7 @@ import wxcoupon_analytics as wx
 from tests.fetch.shop import Shop
 from wxcoupon_analytics.fetch import into_store, outcome
 from wxcoupon_analytics.fetch.spool import Spool
+from wxcoupon_analytics.progress import bar
 from wxcoupon_analytics.wire.exchange import Exchange
 
 COUPONS = {"oA": 5, "oB": 0, "oC": 1, "oD": 2, "oE": 7, "oF": 4, "oG": 3}
@@ -43,7 +46,7 @@ def check(store: wx.SnapshotStore, shop: Shop, *openids: str) -> None:
 
 @pytest.mark.parametrize("kind", [iter, pd.Series])
 def test_what_the_books_say_is_what_the_store_holds_part_by_part(kind, shop: Shop, store, monkeypatch):
-    monkeypatch.setattr(into_store, "PART_COUPONS", 10)
+    monkeypatch.setattr(into_store, "PART_COUPONS", 2)
     shop.give(COUPONS)
     fetched = shop.client.fetch.user_coupons(kind([*COUPONS, "oA"]), appid=shop.box.appid, store=store)
     check(store, shop, *COUPONS)
@@ -52,6 +55,7 @@ def test_what_the_books_say_is_what_the_store_holds_part_by_part(kind, shop: Sho
     assert not fetched.resumed
     pages = shop.pages()
     assert set(pages.values()) == {1}
+    assert len(pd.read_parquet(fetched.path)) == 22, "also when its last part had nothing new"
     assert fetched.requests == len(pages) == sum(max(1, -(-count // 2)) for count in COUPONS.values())
     assert spools(store) == []
 
@@ -197,6 +201,35 @@ def test_a_store_that_cannot_be_written_ends_the_fetch_and_loses_nothing(shop: S
     assert (fetched.resumed, fetched.new) == (True, 22)
     check(store, shop, *COUPONS)
     assert set(shop.pages().values()) == {1}
+
+
+def test_what_waited_for_a_run_to_go_on_does_not_undo_what_was_learnt_meanwhile(shop: Shop, store, monkeypatch):
+    monkeypatch.setattr("wxcoupon_analytics.fetch.line.IN_FLIGHT", 1)
+    shop.give({"oA": 2, "oB": 0, "oC": 1})
+    fetch, appid, began = shop.client.fetch, shop.box.appid, shop.box.now()
+    shop.box.faults("status", code=404, signed=True, path="/oC/", times=1)
+    with pytest.raises(wx.NotFoundError):
+        fetch.user_coupons(["oA", "oB", "oC"], appid=appid, store=store)
+    shop.box.advance(hours=2)
+    code = shop.held("oA")["coupon_code"].iloc[0]
+    shop.client.api.confirm_coupon("oA", code, {**shop.ids, "out_request_no": "confirm-1"})
+    shop.give({"oB": 1})
+    fetch.user_coupons(["oA", "oB"], appid=appid, store=store)
+    shop.box.advance(hours=2)
+    fetched = fetch.user_coupons(["oA", "oB", "oC"], appid=appid, store=store)
+    assert (fetched.resumed, fetched.users, fetched.coupons, fetched.vanished) == (True, 3, 3, 0)
+    known = store.load("user_coupons").set_index("coupon_code")
+    assert known["coupon_state"].drop(code).unique().tolist() == ["CONFIRMING"]
+    assert known.loc[code, "coupon_state"] == "EFFECTIVE"
+    assert known.groupby("openid")["fetched_at"].unique().map(list).to_dict() == {
+        "oA": [began + timedelta(hours=2)],
+        "oB": [began + timedelta(hours=2)],
+        "oC": [began + timedelta(hours=4)],
+    }
+    as_of_then = store.load("user_coupons", as_of=began + timedelta(hours=1))
+    assert as_of_then["coupon_state"].tolist() == ["CONFIRMING", "CONFIRMING"]
+    changes = wx.state_changes(store.history("user_coupons"))
+    assert changes[["from_state", "to_state"]].to_numpy().tolist() == [["CONFIRMING", "EFFECTIVE"]]
 
 
 # failures ---------------------------------------------------------------------------------------------------------
@@ -361,6 +394,22 @@ def test_with_pseudonyms_no_openid_is_written_anywhere_and_it_goes_on_all_the_sa
     assert (refreshed.users, refreshed.unchanged) == (6, 22)
 
 
+@pytest.mark.parametrize("key", [None, b"another key of thirty-two bytes"], ids=["no key", "another key"])
+def test_into_a_store_of_pseudonyms_nothing_is_asked_without_their_key(key, shop: Shop, tmp_path):
+    fetch, appid, who = shop.client.fetch, shop.box.appid, "oh-394z-6CGkNoJrsDLTTUKiAnp4"
+    kept = wx.SnapshotStore(tmp_path, pseudonymize=b"a key of thirty-two bytes at least")
+    shop.give({who: 1})
+    fetch.user_coupons([who], appid=appid, store=kept)
+    store = wx.SnapshotStore(tmp_path, pseudonymize=key)
+    before = len(shop.box.requests())
+    with pytest.raises(wx.SnapshotError, match="holds pseudonyms"):
+        fetch.user_coupons([who], appid=appid, store=store)
+    with pytest.raises(wx.SnapshotError, match="holds pseudonyms"):
+        fetch.refresh(store, appid=appid, openids=None if key is None else [who])
+    assert len(shop.box.requests()) == before
+    assert spools(store) == []
+
+
 def test_a_user_who_failed_half_way_was_asked_too(shop: Shop, store):
     shop.give(COUPONS)
     shop.box.faults("status", code=404, signed=True, path="oE/.*page_token", times=1)
@@ -385,6 +434,66 @@ def test_the_bar_shows_users_rate_and_time_left(shop: Shop, store, capsys):
     shop.client.fetch.user_coupons(["oA", "oB"], appid=shop.box.appid, store=store, show_progress=True)
     shown = capsys.readouterr().err
     assert re.search(r"users: +\d+%.*\d/2 \[\d\d:\d\d<", shown)
+
+
+@pytest.fixture
+def bars(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every bar that was shown."""
+    shown: list[Any] = []
+
+    def kept(*args: Any, **options: Any) -> Any:
+        shown.append(bar(*args, **options))
+        return shown[-1]
+
+    monkeypatch.setattr(into_store, "bar", kept)
+    return shown
+
+
+def test_the_bar_of_a_refresh_that_goes_on_says_what_is_done_and_what_is_left(shop: Shop, store, bars, monkeypatch):
+    monkeypatch.setattr("wxcoupon_analytics.fetch.line.IN_FLIGHT", 1)
+    monkeypatch.setattr(into_store, "PART_USERS", 10)
+    openids = [f"o{number:02d}" for number in range(30)]
+    shop.give(dict.fromkeys(openids, 1))
+    fetch, appid = shop.client.fetch, shop.box.appid
+    fetch.user_coupons(openids, appid=appid, store=store)
+    for openid, code in shop.held(*openids)[["openid", "coupon_code"]].itertuples(index=False):
+        body = {**shop.ids, "out_request_no": f"deactivate-{openid}", "deactivate_reason": "test"}
+        shop.client.api.deactivate_coupon(openid, code, body)
+    shop.box.advance(minutes=1)
+    in_order = store.load("user_coupons")["openid"].tolist()
+    for stopped_at in (25, 27):
+        shop.box.faults("status", code=404, signed=True, path=f"/{in_order[stopped_at]}/", times=1)
+        with pytest.raises(wx.NotFoundError) as caught:
+            fetch.refresh(store, appid=appid, show_progress=True)
+        assert f"{stopped_at} of 30 users are answered" in caught.value.__notes__[0]
+    # Of twenty, the store has meanwhile that nothing can change any more: they are not asked again, but they are done.
+    fetch.refresh(store, appid=appid, show_progress=True)
+    assert [(shown.initial, shown.n, shown.total) for shown in bars[1:]] == [(0, 25, 30), (25, 27, 30), (27, 30, 30)]
+
+
+def test_the_bar_of_a_fetch_that_goes_on_ends_where_it_should_with_duplicates_too(shop: Shop, store, bars, monkeypatch):
+    monkeypatch.setattr("wxcoupon_analytics.fetch.line.IN_FLIGHT", 1)
+    openids = ["oA", "oA", "oB", "oC", "oA", "oD", "oD", "oE"]
+    shop.box.faults("status", code=404, signed=True, path="oC/", times=1)
+    for resumed in (False, True):
+        with contextlib.nullcontext() if resumed else pytest.raises(wx.NotFoundError):
+            shop.client.fetch.user_coupons(openids, appid=shop.box.appid, store=store, show_progress=True)
+    assert [(shown.initial, shown.n, shown.total) for shown in bars] == [(0, 3, 8), (2, 6, 6)]
+
+
+def test_coupons_that_are_looked_for_have_a_bar_too(shop: Shop, store, bars):
+    shop.give({"oA": 3, "oB": 1})
+    ask = {"appid": shop.box.appid, "store": store, "show_progress": True}
+    shop.client.fetch.user_coupons(["oA", "oB"], **ask)
+    for openid, code in shop.held("oA")[["openid", "coupon_code"]].itertuples(index=False):
+        shop.client.api.confirm_coupon(openid, code, {**shop.ids, "out_request_no": f"confirm-{code}"})
+    shop.box.advance(minutes=1)
+    shop.client.fetch.user_coupons(["oA", "oB"], coupon_state="CONFIRMING", **ask)
+    assert [(shown.desc, shown.n, shown.total) for shown in bars] == [
+        ("users", 2, 2),
+        ("users", 2, 2),
+        ("missing coupons", 3, 3),
+    ]
 
 
 def test_a_list_that_moved_on_between_two_runs_is_read_from_the_start(shop: Shop, store, monkeypatch):

@@ -48,7 +48,7 @@ def test_a_second_run_finds_what_the_first_kept(tmp_path):
     assert (second.tokens("done"), second.tokens("half"), second.tokens("new")) == ([], ["t1", "t2"], [])
     keep(second, "half", b"page 3", coupons=7)
     part = second.close_part()
-    assert second.users_of(part) == ["done", "half"]
+    assert list(second.users_of(part)) == ["done", "half"]
     assert contents(second, part) == [("done", b"whole"), *(("half", b"page %d" % n) for n in (1, 2, 3))]
     second.discard()
     assert not tmp_path.exists()
@@ -62,7 +62,7 @@ def test_a_closed_part_stays_the_same_part_until_it_is_stored(tmp_path):
     first.close()
     second = spool(tmp_path)
     assert second.closed_parts() == [part]
-    assert second.users_of(part) == ["a"]
+    assert second.users_of(part) == {"a": NOW}
     lost = Lost("s", "p", "c")
     second.stored(part, Tally(coupons=1, new=1, vanished=1), [("a", lost)])
     assert second.closed_parts() == []
@@ -106,6 +106,15 @@ def test_every_page_comes_out_once_however_often_the_run_ends(tmp_path_factory, 
     out += contents(current, current.close_part())
     current.discard()
     assert out == due
+
+
+def test_a_user_was_answered_when_the_first_page_was(tmp_path):
+    kept = spool(tmp_path)
+    for who, hours, then in (("a", 1, "t1"), ("b", 2, None), ("a", 3, "t2"), ("c", 4, None), ("a", 5, None)):
+        kept.keep(who, b"{}", fetched_at=NOW + dt.timedelta(hours=hours), coupons=1, next_token=then)
+    answered = kept.users_of(kept.close_part())
+    assert [(who, (at - NOW).seconds // 3600) for who, at in answered.items()] == [("b", 2), ("c", 4), ("a", 1)]
+    kept.discard()
 
 
 def test_a_part_closed_right_after_a_page_was_kept_leaves_an_empty_one(tmp_path, monkeypatch: pytest.MonkeyPatch):

@@ -57,6 +57,6 @@ def test_no_coupons_are_a_funnel_of_nothing() -> None:
 
 
 def test_a_group_that_the_result_names_itself_is_refused() -> None:
-    for name in ("stage", "coupon_state"):
+    for name in ("stage", "count"):
         with pytest.raises(wx.ValidationError, match=f"{name} is given twice"):
             wx.coupon_funnel(user_coupons(), by=name)

@@ -106,7 +106,17 @@ def test_more_sent_today_than_ever_is_an_anomaly() -> None:
     assert (first["sends"], first["anomaly"], running["sends"]) == (None, True, 5)
 
 
-@pytest.mark.parametrize("missing", [{"sent": None}, {"today": None}, {"stock_id": None}, {"product_coupon_id": None}])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        {"sent": None},
+        {"today": None},
+        {"stock_id": None},
+        {"product_coupon_id": None},
+        {"sent": -(2**63)},
+        {"today": -1},
+    ],
+)
 def test_a_reading_that_lacks_a_counter_or_an_id_says_nothing(missing: dict[str, Any]) -> None:
     silent = stock(**{"sent": 50, "today": 12, "fetched_at": at(2), **missing})
     assert sends(read(1, 30, 5), silent, read(3, 60, 4)) == [

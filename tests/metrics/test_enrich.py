@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pytest
 
@@ -15,6 +16,7 @@ from tests.metrics.frames import (
     rows,
     stock,
     stocks,
+    table_of,
     user_coupons,
 )
 from wxcoupon_analytics.errors import ValidationError
@@ -122,6 +124,15 @@ def test_twice_is_refused_because_the_names_are_taken() -> None:
     once = enrich(user_coupons(held("A")), STOCKS, PRODUCTS)
     with pytest.raises(ValidationError, match="already has"):
         enrich(once, STOCKS, PRODUCTS)
+
+
+def test_duckdb_takes_a_name_in_other_letters_for_the_same() -> None:
+    coupons = table_of("user_coupons", user_coupons(held("A"))).append_column("Name", [["x"]])
+    with pytest.raises(ValidationError, match="already has name"):
+        enrich(duckdb.connect().from_arrow(coupons), STOCKS, PRODUCTS)
+    assert rows(enrich(coupons, STOCKS, PRODUCTS))[0]["Name"] == "x"
+    state = table_of("user_coupons", user_coupons(held("A"))).append_column("State", [["x"]])
+    assert {"State", "stock_state"} <= set(enrich(duckdb.connect().from_arrow(state), STOCKS, PRODUCTS).columns)
 
 
 def test_missing_ids_and_ids_that_went_through_a_float_are_refused() -> None:

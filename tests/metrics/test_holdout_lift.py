@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import wxcoupon_analytics as wx
-from tests.metrics.frames import ENGINES, SHANGHAI, rows
+from tests.metrics.frames import ENGINES, SHANGHAI, as_engine, rows
 from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.metrics import holdout_lift
 from wxcoupon_analytics.metrics.lift import newcombe_interval, welch_interval
@@ -125,6 +125,15 @@ def test_a_refund_lowers_the_amount_and_is_no_order() -> None:
     found = lift(result(2, 2), orders((0, DAY, 500), (0, 2 * DAY, -200), (2, DAY, -50), (3, DAY, 0)))
     assert (found["amount_fen"]["sent_value"], found["amount_fen"]["held_out_value"]) == (150.0, -25.0)
     assert (found["order_rate"]["sent_value"], found["order_rate"]["held_out_value"]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_amounts_add_up_beyond_what_their_own_dtype_holds(engine: str) -> None:
+    """Polars adds up 32 bits in 32 bits, and a wrapped sum looks like any other."""
+    most = 2**31 - 1
+    drawn = orders((0, DAY, most), (0, 2 * DAY, most), (2, DAY, 1)).astype({"amount_fen": "Int32"})
+    outcomes = as_engine(engine, None, drawn)
+    assert lift(result(2, 2), outcomes)["amount_fen"]["sent_value"] == most
 
 
 def test_groups_are_compared_each_within_itself_the_null_group_last() -> None:

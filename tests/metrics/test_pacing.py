@@ -86,6 +86,34 @@ def test_the_limit_is_that_of_the_days_last_snapshot() -> None:
     assert only(quota_days(stocks(first, second, raised)))["max_count_per_day"] == 200
 
 
+@pytest.mark.parametrize(
+    ("limits", "sends", "seen", "hit"),
+    [
+        ((10, 10, 10), 10, 4, True),
+        ((10, 10, 10), 9, 4, False),
+        ((10, 10, 20), 20, 4, True),  # raised after the reading, and the higher one was reached
+        ((10, 10, 20), 15, 4, None),  # the limit was 10 until some hour, and 20 later
+        ((10, 10, 20), 9, 4, False),
+        ((20, 20, 10), 15, 4, None),  # lowered: was it 20 all day, or 10 at the end?
+        ((10, 20, 20), 15, 3, False),  # raised before the reading, when few had been sent
+        ((10, 20, 20), 15, 12, None),  # or when the lower one may have been reached
+        ((10, 10, None), 10, 4, None),  # lifted at an unknown hour
+        ((10, 10, None), 9, 4, False),
+        ((None, 10, 10), 10, 4, True),
+    ],
+)
+def test_a_day_on_which_the_limit_was_changed_was_hit_only_if_every_hour_of_the_change_says_so(
+    limits: tuple[int | None, ...], sends: int, seen: int, hit: bool | None
+) -> None:
+    totals, todays = (5, 5 + seen, 5 + sends), (5, seen, 0)
+    readings = [
+        stock(fetched_at=midnight(day) + timedelta(hours=12), max_count=1000, per_day=limit, sent=sent, today=today)
+        for day, limit, sent, today in zip((17, 18, 19), limits, totals, todays, strict=True)
+    ]
+    of_day = {row["day"].day: row["hit"] for row in rows(quota_days(stocks(*readings)))}
+    assert of_day[18] is hit
+
+
 # pace ---------------------------------------------------------------------------------------------------------------
 
 
@@ -166,13 +194,38 @@ def test_low_and_high_hold_the_expected_date_between_them_and_are_the_same_every
 
 
 def test_low_and_high_are_the_tenths_of_the_resamples() -> None:
-    """Two days, 0 or 100, three sends of 100 needed: the day of the third head, a negative binomial."""
-    row = forecast(*noons([0, 100], today=0, start=9600))
+    """Three days, 0 or 100, and three of 100 needed: the day of the third head, of a coin that three throws told of."""
+    row = forecast(*noons([0, 100, 100], today=0, start=9500))
     chance = np.random.default_rng(1)
-    days = 2 + chance.negative_binomial(3, 0.5, 100_000)  # tails before the third head, from today on
-    low, high = np.quantile(days, [0.1, 0.9])
+    heads = chance.binomial(3, 2 / 3, 200_000)
+    tails = np.where(heads > 0, chance.negative_binomial(3, np.maximum(heads, 1) / 3), 999)
+    low, high = np.quantile(2 + tails, [0.1, 0.9])  # tails before the third head, from today on
     assert row["low_date"] == date(2025, 8, 20) + timedelta(days=int(low))
     assert row["high_date"] == date(2025, 8, 20) + timedelta(days=int(high))
+
+
+@pytest.mark.parametrize("days_ahead", [7, 28])
+def test_low_and_high_hold_the_day_eight_times_in_ten_where_days_stay_as_they_are(days_ahead: int) -> None:
+    """Not more by much, either; whole days hold a little more than their tenths."""
+    chance, today = np.random.default_rng(8), NOW.replace(hour=0)
+    readings, truth = [], {}
+    for number in range(300):
+        sends = np.rint(600 * chance.lognormal(0, 0.2, size=7 + 4 * days_ahead)).astype(int)
+        budget = int(sends[:7].sum() + sends[:7].mean() * days_ahead * chance.uniform(0.8, 1.2))
+        truth[f"s{number}"] = today.date() + timedelta(days=int((sends.cumsum() >= budget).argmax()) - 7)
+        readings += [
+            stock(
+                f"s{number}",
+                sent=int(sends[:day].sum()),
+                today=0,
+                max_count=budget,
+                fetched_at=today - timedelta(7 - day),
+            )
+            for day in range(8)
+        ]
+    result = rows(exhaustion_forecast(stocks(*readings), now=today))
+    held = [row["low_date"] <= truth[row["stock_id"]] <= row["high_date"] for row in result]
+    assert 0.78 < np.mean(held) < 0.94
 
 
 def test_the_daily_limit_is_respected_as_it_is_now() -> None:

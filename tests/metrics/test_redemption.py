@@ -95,7 +95,7 @@ def test_groups_are_sorted_with_the_null_group_last_and_two_brands_do_not_mix() 
     [
         (redemption_rate, ["stock_id", "stock_id"]),
         (redemption_rate, "as_of"),
-        (redemption_rate, "count"),
+        (redemption_rate, "used_count"),
         (redemption_curve, ["stock_id", "stock_id"]),
         (redemption_curve, "as_of"),
         (redemption_curve, "used_share"),
@@ -104,15 +104,6 @@ def test_groups_are_sorted_with_the_null_group_last_and_two_brands_do_not_mix() 
 def test_a_group_that_would_clash_is_refused(ask: Any, by: Any) -> None:
     with pytest.raises(ValidationError, match="given twice or is a column of the result"):
         ask(user_coupons(), by=by)
-
-
-@pytest.mark.parametrize("by", ["hour", "told", "end", "received", "cause", "count", "coupon_state"])
-def test_a_group_may_be_named_as_what_the_curve_works_out(by: str) -> None:
-    frame = user_coupons(coupon("1", "EFFECTIVE", receive_time=START)).assign(plain="EFFECTIVE")
-    named = rows(redemption_curve(frame.assign(**{by: "EFFECTIVE"}), by=by))
-    assert [row | {"plain": row[by]} for row in named] == [
-        row | {by: row["plain"]} for row in rows(redemption_curve(frame, by="plain"))
-    ]
 
 
 def test_what_a_store_has_of_unchanged_coupons_takes_its_current_state(tmp_path: Path) -> None:

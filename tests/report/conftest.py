@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 import wxcoupon_analytics as wx
+from tests.report.stores import saved
+from wxcoupon_analytics.entities.flatten import flatten
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,24 @@ def report(brand: Brand) -> wx.WeeklyReport:
 @pytest.fixture(scope="package")
 def page(report: wx.WeeklyReport, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report.to_html(tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> wx.SnapshotStore:
+    return wx.SnapshotStore(tmp_path / "store")
+
+
+CAMPAIGN = {"stock_id": "2", "remark": "周中开始"}
+
+
+@pytest.fixture
+def started_midweek(empty: wx.SnapshotStore) -> wx.SnapshotStore:
+    """A stock read every night, twice as fast from 2026-11-09 on, and one that begins on the Wednesday after it."""
+    for day in range(2, 17):
+        saved(empty, f"2026-11-{day:02}T00:30", total=500 + 100 * (day + max(day - 9, 0)), today=0)
+    for day in range(12, 17):
+        stock = {**CAMPAIGN, "sent_count_info": {"total_count": 30 * (day - 11), "today_count": 0}}
+        at = pd.Timestamp(f"2026-11-{day:02}T00:31+08:00")
+        told = {"product_coupon_id": "7", "state": "SENDING", **stock}
+        empty.save("stocks", flatten("stocks", told, brand_id="120344", fetched_at=at))
+    return empty

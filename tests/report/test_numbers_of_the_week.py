@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import wxcoupon_analytics as wx
 from wxcoupon_analytics.entities.flatten import flatten
-from wxcoupon_analytics.report.numbers import change, change_between, redeemed_value, week_limits, week_sends
+from wxcoupon_analytics.report.coupon_numbers import redeemed_value
+from wxcoupon_analytics.report.numbers import change, change_between, day_limits, week_limits, week_sends
 from wxcoupon_analytics.report.weeks import Week, week_asked_for
 
 WEEK = Week(date(2026, 11, 16))
@@ -189,7 +190,7 @@ def test_limits_hit_and_left_unused():
             snapshot("19", 14, 0),
         ]
     )
-    row = week_limits(wx.quota_days(history), WEEK).iloc[0]
+    row = week_limits(wx.quota_days(history), wx.daily_sends(history), day_limits(history), WEEK).iloc[0]
     assert (row["days_known"], row["days_hit"], row["days_idle"], row["hit_days"]) == (3, 1, 1, "11-16")
     assert row["used_share"] == pytest.approx(14 / 30)
     assert row["unused_count"] == 16

@@ -54,7 +54,7 @@ def merge(
     store: SnapshotStore,
     day: int,
     *rows: dict[str, object],
-    asked: list[str],
+    asked: list[str] | dict[str, dt.datetime],
     fetch_id: str | None = None,
     complete: bool = True,
     **filters: str,

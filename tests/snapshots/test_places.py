@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+
 import duckdb
 import pandas as pd
 import pytest
@@ -55,6 +58,63 @@ def test_a_uri_nobody_opens_is_refused(uri):
     with pytest.raises(ValidationError, match="neither Arrow") as raised:
         SnapshotStore(uri)
     assert "secret" not in str(raised.value)
+
+
+def test_a_place_that_cannot_be_reached_is_our_error_whatever_its_library_calls_it():
+    pytest.importorskip("fsspec")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up():
+            while True:
+                try:
+                    server.accept()[0].close()
+                except OSError:
+                    return
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        port = server.getsockname()[1]
+        store = SnapshotStore(f"http://somebody:not-to-be-shown@127.0.0.1:{port}/store")
+        for use in (store.load, store.history, lambda entity: store.save(entity, stocks(stock()))):
+            with pytest.raises(SnapshotError, match=f"http://127.0.0.1:{port}/store cannot be listed") as raised:
+                use("stocks")
+            # Hung up on before or after it had sent all it asks.
+            assert any(name in str(raised.value) for name in ("ClientOSError", "ServerDisconnectedError"))
+            assert "not-to-be-shown" not in str(raised.value)
+            assert raised.value.__cause__ is raised.value.__context__ is None
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "desktop.ini", ".x.parquet.a8Kd2L", "x (1).parquet"])
+@pytest.mark.parametrize("folder", ["registry", "pseudonyms", "current/user_coupons", "checkpoints/stocks", "staging"])
+def test_what_others_leave_in_our_folders_is_not_ours(store, folder, name):
+    merge(store, 1, coupon("A"), asked=["o1"])
+    (store.root / ".store" / folder).mkdir(parents=True, exist_ok=True)
+    (store.root / ".store" / folder / name).write_bytes(b"junk")
+    again = SnapshotStore(store.root)
+    merge(again, 2, coupon("A", "USED"), asked=["o1", "o2"])
+    again.save("stocks", stocks(stock()), taken_at=at(2))
+    assert again.load("user_coupons")["coupon_state"].tolist() == ["USED"]
+    assert again.load("user_coupons", as_of=at(1))["coupon_state"].tolist() == ["EFFECTIVE"]
+    assert again.openids()["openid"].tolist() == ["o1", "o2"]
+
+
+def test_a_damaged_part_of_the_registry_is_named(store):
+    merge(store, 1, coupon("A"), asked=["o1"])
+    (segment,) = (store.root / ".store" / "registry").iterdir()
+    segment.write_bytes(segment.read_bytes()[:100])
+    with pytest.raises(SnapshotError, match=f"{segment.name}'; move the file it names out of the store") as raised:
+        store.openids()
+    assert "SELECT" not in str(raised.value)
+    segment.rename(store.root / "damaged")
+    assert store.openids()["openid"].tolist() == ["o1"]
+
+
+def test_a_store_in_the_home_folder_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    saved = SnapshotStore("~/data").save("stocks", stocks(stock()), taken_at=at(1))
+    assert saved.path.is_relative_to(tmp_path / "data")
+    assert len(SnapshotStore(tmp_path / "data").load("stocks")) == 1
 
 
 def test_scratch_is_a_folder_of_this_machine(store, s3_uri, monkeypatch, tmp_path):

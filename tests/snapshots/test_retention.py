@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
+import shutil
 import time
 
 import pandas as pd
@@ -12,6 +14,7 @@ import pytest
 from tests.snapshots.frames import BEIJING, at, coupon, merge, seen, states, stock, stocks
 from wxcoupon_analytics.errors import SnapshotError, ValidationError
 from wxcoupon_analytics.snapshots import SnapshotStore
+from wxcoupon_analytics.snapshots.roots import Root
 
 
 @pytest.fixture
@@ -45,12 +48,75 @@ def test_what_load_says_since_then_stays(months):
 
 
 def test_what_was_before_is_refused_not_told_wrongly(months):
+    at_the_time = months.load("stocks", as_of="2026-10-19")
     months.prune("stocks", before="2026-10-20", dry_run=False)
     for read in (months.load, months.scan):
-        with pytest.raises(SnapshotError, match="before 2026-10-20T00:00:00.08:00 was pruned"):
-            read("stocks", as_of="2026-10-19")
+        with pytest.raises(SnapshotError, match="before 2026-10-01T10:00:00.08:00 was pruned"):
+            read("stocks", as_of="2026-09-30")
+    pd.testing.assert_frame_equal(months.load("stocks", as_of="2026-10-19"), at_the_time)
     months.save("stocks", stocks(stock("70", remark="late")), taken_at=at(15, month=9))
     assert months.load("stocks")["remark"].tolist() == ["11-01", "09-10"]
+
+
+@pytest.fixture
+def superseded(store):
+    """Every row of a month is in a later one anew, but for one that has long been the latest of its key."""
+    for month, stock_id in ((7, "71"), (8, "70"), (9, "70"), (10, "70")):
+        store.save("stocks", stocks(stock(stock_id, remark=f"{month:02}")), taken_at=at(2, month=month))
+    store.save("stocks", stocks(stock("70", remark="11"), stock("72", remark="11")), taken_at=at(2))
+    return store
+
+
+def test_what_was_before_is_refused_also_where_nothing_of_a_month_is_left(superseded):
+    assert superseded.load("stocks", as_of="2026-09-15")["remark"].tolist() == ["09", "07"]
+    assert superseded.prune("stocks", before="2026-10-31", dry_run=False)["removed"].tolist() == [1, 1]
+    superseded.prune("stocks", before="2026-11-01", dry_run=False)
+    superseded.save("stocks", stocks(stock("70", remark="12")), taken_at=at(3))
+    superseded.prune("stocks", before="2026-11-03", dry_run=False)
+    assert superseded.prune("stocks", before="2026-11-03", dry_run=False).empty
+    assert superseded.load("stocks")["remark"].tolist() == ["12", "07", "11"]
+    assert superseded.snapshots("stocks")["taken_at"].tolist() == [at(2, month=7), at(2), at(3)]
+    with pytest.raises(SnapshotError, match="before 2026-11-02T10:00:00.08:00 was pruned"):
+        superseded.load("stocks", as_of="2026-09-15")
+
+
+def test_a_pruning_killed_at_any_step_tells_nothing_wrongly(superseded, monkeypatch, tmp_path_factory):
+    right = {day: superseded.load("stocks", as_of=day)["remark"].tolist() for day in ("2026-08-15", "2026-10-15", None)}
+    step, killed_at = 0, 0
+
+    def counted(do):
+        def killed_here(*args):
+            nonlocal step
+            step += 1
+            if step == killed_at:
+                raise KeyboardInterrupt
+            return do(*args)
+
+        return killed_here
+
+    for name in ("put", "delete"):
+        monkeypatch.setattr(Root, name, counted(getattr(Root, name)))
+    kept = tmp_path_factory.mktemp("kept") / "store"
+    shutil.copytree(superseded.root, kept)
+    while step >= killed_at:
+        step, killed_at = 0, killed_at + 1
+        shutil.rmtree(superseded.root)
+        shutil.copytree(kept, superseded.root)
+        with contextlib.suppress(KeyboardInterrupt):
+            SnapshotStore(superseded.root).prune("stocks", before="2026-11-10", dry_run=False)
+        after = SnapshotStore(superseded.root)
+        for day, remarks in right.items():
+            with contextlib.suppress(SnapshotError):
+                assert after.load("stocks", as_of=day)["remark"].tolist() == remarks
+        assert after.load("stocks")["remark"].tolist() == right[None]
+    assert killed_at > 5
+
+
+def test_a_pruning_up_to_a_day_to_come_hides_nothing_that_is_there(months):
+    months.prune("stocks", before="2027-01-01", dry_run=False)
+    for day in (5, 7):
+        months.save("stocks", stocks(stock("70", remark=f"11-{day:02}")), taken_at=at(day))
+    assert months.load("stocks", as_of="2026-11-06")["remark"].tolist() == ["11-05", "09-10"]
 
 
 def test_outside_readers_read_what_is_left(months):

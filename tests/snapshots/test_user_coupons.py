@@ -139,6 +139,43 @@ class TestMerge:
         assert seen(store) == {"A": 3}
         assert states(store, as_of="2026-11-02") == {"A": "EFFECTIVE"}
 
+    def test_an_answer_does_not_undo_what_another_fetch_saw_while_it_waited_for_its_part(self, store):
+        merge(store, 1, coupon("A"), coupon("B", who="o2"), asked=["o1", "o2"])
+        merge(store, 2, coupon("A", "USED", when=at(2, 12)), coupon("N", who="o3", when=at(2, 12)), asked=["o1", "o3"])
+        held = [coupon("A", when=at(2, 11)), coupon("B", "USED", who="o2", when=at(2, 14))]
+        asked = {"o1": at(2, 11), "o2": at(2, 14), "o3": at(2, 11)}
+        merged = merge(store, 2, *held, asked=asked, fetch_id="slow")
+        assert (merged.changed, merged.unchanged, len(merged.vanished)) == (1, 1, 0)
+        assert states(store) == {"A": "USED", "B": "USED", "N": "EFFECTIVE"}
+        assert rows_of(store)[-1] == ["B", "USED"]
+
+    def test_when_a_user_without_a_coupon_was_answered_is_told(self, store):
+        merge(store, 1, coupon("A"), asked=["o1"])
+        for hour, gone in ((9, []), (11, ["A"])):  # seen at 10 o'clock: an answer from before says nothing of it
+            asked = {"o1": at(1, hour)}
+            merged = merge(store, 1, asked=asked, fetch_id=f"at {hour}")
+            assert merged.vanished["coupon_code"].to_pylist() == gone
+        assert store.load("user_coupons")["fetched_at"].tolist() == [at(1, 11)]
+        assert store.fetches()["fetched_to"].tolist() == [at(1, 9), at(1, 10), at(1, 11)]
+
+    def test_of_two_fetches_of_one_instant_the_one_stored_later_wins_also_when_the_clock_is_set_back(
+        self, store, monkeypatch
+    ):
+        merge(store, 1, coupon("A"), asked=["o1"], fetch_id="first")
+        merge(store, 1, coupon("A", "USED"), asked=["o1"], fetch_id="second")  # and the two are put together
+        monkeypatch.setattr("time.time_ns", lambda: 10**18)
+        merge(store, 1, coupon("A", "EFFECTIVE"), asked=["o1"], fetch_id="third")
+        assert states(store) == {"A": "EFFECTIVE"}
+        assert [state for _, state in rows_of(store)] == ["EFFECTIVE", "USED", "EFFECTIVE"]
+
+    def test_what_came_late_was_not_seen_by_a_later_answer_that_was_stored_before_it(self, store, monkeypatch):
+        merge(store, 3, asked=["o1"], coupon_state="EFFECTIVE")
+        merge(store, 1, coupon("A"), asked=["o1"])
+        assert seen(store) == seen(store, as_of="2026-11-05") == {"A": 1}
+        monkeypatch.setattr(store, "_tidy", lambda *_: None)
+        merge(store, 4, coupon("A"), asked=["o1"], coupon_state="EFFECTIVE")
+        assert seen(store) == seen(store, as_of="2026-11-05") == {"A": 4}
+
     def test_a_coupon_without_its_ids_is_kept_once(self, store):
         for day in (1, 2):
             merge(store, day, {**coupon("A"), "coupon_code": None}, asked=["o1"])

@@ -25,10 +25,10 @@ import platformdirs
 from wxcoupon_analytics.actions import tables
 from wxcoupon_analytics.actions.filesystems import network_file_system
 from wxcoupon_analytics.actions.intent import Intent
-from wxcoupon_analytics.actions.owners import Owner
 from wxcoupon_analytics.actions.records import Claim, End, Record
 from wxcoupon_analytics.credentials import Credentials
 from wxcoupon_analytics.errors import ApiError, JournalError, WxCouponError
+from wxcoupon_analytics.owners import Owner
 
 _LOCK_SECONDS = 30.0
 _BEAT = timedelta(seconds=5)

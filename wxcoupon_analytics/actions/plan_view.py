@@ -40,9 +40,14 @@ class Plan(Protocol):
 
 def text(plan: Plan) -> str:
     """Show a plan as plain text."""
+    return f"{outline(plan)}\n  → {_command(plan)}"
+
+
+def outline(plan: Plan) -> str:
+    """Show a plan as plain text, but for what carries it out, which is not a call in Python everywhere."""
     lines = list(_lines(plan))
     width = max(len(label) for label, _ in lines)
-    return "\n".join([_title(plan), *(f"  {label:{width}}  {told}" for label, told in lines), f"  → {_command(plan)}"])
+    return "\n".join([_title(plan), *(f"  {label:{width}}  {told}" for label, told in lines)])
 
 
 def html(plan: Plan) -> str:
@@ -84,8 +89,8 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
         (
             "each coupon is confirmed right after it is sent"
             if told["confirms_coupons"]
-            else "coupons arrive CONFIRMING and cannot be used until your back end confirms them (SEND callback), or "
-            "plan_sends(…, confirm_coupons=True)"
+            else "coupons arrive CONFIRMING and cannot be used until your back end confirms them (SEND callback); with "
+            "confirm_coupons each is confirmed right after it is sent"
         ),
     )
     for group in plan.lopsided_strata:

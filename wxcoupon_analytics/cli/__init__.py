@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -14,7 +16,7 @@ app = typer.Typer(
     name="wxcoupon",
     cls=Commands,
     epilog=EXIT_STATUS,
-    rich_markup_mode="markdown",  # paragraphs flow
+    rich_markup_mode=None,  # boxes cut the options' names in a narrow terminal, and an error in a cron mail in lines
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # its tracebacks print local variables, and one of those may be a key
 )
@@ -40,3 +42,5 @@ def main(
     WXCOUPON_CONFIG names. Hosts are those of --host, else those that stand beside the credentials (WXCOUPON_HOSTS), else
     WeChat Pay's own two.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a code page without ¥ or Chinese is no reason to end half-way

@@ -23,10 +23,11 @@ def demo(
     ] = Path("data/demo"),
     seed: Seed = 7,
 ) -> None:
-    """Show the whole line on an embedded brand: no credentials, nothing leaves this machine.
+    """Show everything once, on an embedded brand.
 
-    Starts a local server that speaks the WeChat Pay product-coupon API, takes three daily snapshots over signed HTTP, works
-    out budget use, remaining quota and coupon states, sends a coupon and deactivates a stock.
+    Needs no credentials, and nothing leaves this machine: it starts a local server that speaks the WeChat Pay product-coupon
+    API, takes three daily snapshots over signed HTTP, works out budget use, remaining quota and coupon states, sends a coupon
+    and deactivates a stock. About a minute.
 
     Example: wxcoupon demo --to data/demo
     """
@@ -44,10 +45,11 @@ def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port on 127.0.0.1; 0 takes a free one.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Serve the embedded brand until Ctrl-C, for other commands, notebooks, and programs in any language.
+    """Serve the embedded brand until Ctrl-C.
 
-    Its business time is the present; four weeks of history lie behind it. Commands and notebooks use it when
-    WXCOUPON_CONFIG names the file wxcoupon.toml of the folder; customers.csv beside it has the openids of its users.
+    It is there for other commands, notebooks, and programs in any language. Its business time is the present; four weeks of
+    history lie behind it. Commands and notebooks use it when WXCOUPON_CONFIG names the file wxcoupon.toml of the folder;
+    customers.csv beside it has the openids of its users.
 
     Example: wxcoupon sandbox --to data/sandbox
 

@@ -26,9 +26,9 @@ def doctor(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each connection and answer.")] = 10.0,
     as_json: Json = False,
 ) -> None:
-    """Check credentials, clock, network and signatures, and say what to do about each failure.
+    """Check credentials, clock, network and signatures.
 
-    Changes nothing, prints nothing secret; exit status 0 if all is well, else 1.
+    Says what to do about each failure. Changes nothing, prints nothing secret; exit status 0 if all is well, else 1.
 
     Example: wxcoupon doctor --certificate apiclient_cert.pem
 
@@ -39,5 +39,5 @@ def doctor(
     checks = run_checks(
         wx.Credentials.load, host, timeout=timeout, certificate=certificate, product_coupon_id=product_coupon_id
     )
-    typer.echo(json.dumps([asdict(check) for check in checks], ensure_ascii=False) if as_json else render(checks))
+    typer.echo(json.dumps([asdict(check) for check in checks]) if as_json else render(checks))
     raise typer.Exit(0 if all(check.ok for check in checks) else FAILED)

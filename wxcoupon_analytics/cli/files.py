@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _READABLE, _WRITABLE = (".csv", ".parquet"), (".csv", ".parquet", ".xlsx")
+_LONGEST_NAME = 20  # of a column; an openid has 28 characters
 
 
 def read_users(path: Path) -> pd.DataFrame:
@@ -32,10 +33,28 @@ def read_users(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowInvalid) as error:
         raise ValidationError(f"{path} is not a {path.suffix[1:]} table: {error}") from None
     if "openid" not in frame.columns:
-        raise ValidationError(f"{path} has no column openid; its columns are {', '.join(map(str, frame.columns))}")
+        # In a file without a heading the first user stands in its place, and a message is no place for a user.
+        columns = ", ".join(
+            repr(f"{name:.8}…" if len(name) > _LONGEST_NAME else name) for name in map(str, frame.columns)
+        )
+        raise ValidationError(
+            f"{path} has no column openid, but {columns}: its first line must name the columns, with commas between"
+        )
     if pd.api.types.is_string_dtype(frame["openid"]):
         frame["openid"] = frame["openid"].str.strip()  # with a space of the export's it would be another user
     return frame
+
+
+def read_openids(path: Path) -> pd.Series:
+    """Read the users of such a table; whom to ask must be said in every row."""
+    openids = read_users(path)["openid"]
+    missing = openids.isna() | openids.eq("")
+    if missing.any():
+        raise ValidationError(
+            f"{path} has no openid in {missing.sum()} of {len(missing)} rows, the first of them row {missing.argmax() + 1} "
+            "below its heading: fill them in, or take them out"
+        )
+    return openids
 
 
 def check_writable(path: Path, known: tuple[str, ...] = _WRITABLE) -> None:

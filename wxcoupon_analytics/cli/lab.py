@@ -33,7 +33,7 @@ def lab(
     seed: Seed = 7,
     browser: Annotated[bool, typer.Option(help="Open a browser, or only print the address.")] = True,
 ) -> None:
-    """Open JupyterLab on the notebooks, with the embedded brand running.
+    """Open JupyterLab on three notebooks, with the embedded brand.
 
     01 explores a campaign, 02 makes the weekly report, 03 sends to a target group. They are copied into the folder, where
     they are yours to edit. The brand, its journal and what was sent live until the lab ends.

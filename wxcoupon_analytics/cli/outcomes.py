@@ -34,3 +34,7 @@ class Commands(TyperGroup):
             place = f"{error.filename} cannot be used" if error.filename else type(error).__name__
             typer.echo(f"{place}: {error.strerror or error}", err=True)
             raise typer.Exit(FAILED) from None
+        except RuntimeError as error:
+            if str(error) != "Query interrupted":  # as DuckDB says that Ctrl-C came while it was at work
+                raise
+            raise KeyboardInterrupt from None

@@ -30,20 +30,22 @@ def report(
     lang: Annotated[Lang, typer.Option(help="The language of the report.")] = Lang.zh,
     out: Annotated[
         list[Path] | None,
-        typer.Option(help="A file to write, .html or .xlsx; may be repeated. Default: report-WEEK.html."),
+        typer.Option(
+            help="A file to write, .html or .xlsx; may be repeated. Default: report-WEEK.html.", metavar="FILE"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the report of a week from the snapshots of a store: one file to open, print or send.
+    """Write the report of a week from the snapshots of a store.
 
-    Nothing is fetched, and no credentials are needed. In the crontab, after a week of nightly fetches: 0 8 * * 1 wxcoupon
-    report --store /home/me/data --out /home/me/report.html
+    One file to open, print or send. Nothing is fetched, and no credentials are needed. In the crontab, after a week of
+    nightly fetches: 0 8 * * 1 wxcoupon report --store /home/me/data --out /home/me/report.html
 
     Example: wxcoupon report --store data --week 2026-W47 --out report.html
 
     Example: wxcoupon report --store data --lang en --out report.html --out report.xlsx
     """
-    for path in out or ():
+    for path in out or [Path("report-WEEK.html")]:
         check_writable(path, (".html", ".xlsx"))
     made = wx.weekly_report(wx.SnapshotStore(store), week=week, lang=lang.value)
     files = [
@@ -52,6 +54,6 @@ def report(
     ]
     if as_json:
         found = {"week": made.week, "headline": made.headline, "actions": made.actions, "notes": made.notes}
-        typer.echo(json.dumps({**found, "files": [str(path) for path in files]}, ensure_ascii=False))
+        typer.echo(json.dumps({**found, "files": [str(path) for path in files]}))
     else:
         typer.echo("\n".join([*map(str, files), made.headline]))

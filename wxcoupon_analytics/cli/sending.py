@@ -23,7 +23,10 @@ _DOUBTFUL = ("failed", "unknown")
 
 def send(
     audience: Annotated[
-        Path, typer.Argument(help="CSV or Parquet file with a column openid; other columns are carried along.")
+        Path,
+        typer.Argument(
+            help="CSV or Parquet file with a column openid; other columns are carried along.", metavar="AUDIENCE"
+        ),
     ],
     campaign: Annotated[
         str, typer.Option(help="What these coupons belong to; with stock and user, a send's identity.")
@@ -34,7 +37,8 @@ def send(
     confirm: Annotated[
         int | None,
         typer.Option(
-            help="Send, if so many coupons are due: the number that the plan without this option ends with (--json: to_confirm)."
+            min=0,
+            help="Send, if so many coupons are due: the number that the plan without this option ends with (--json: to_confirm).",
         ),
     ] = None,
     out: Annotated[
@@ -42,7 +46,8 @@ def send(
     ] = None,
     holdout: Annotated[float, typer.Option(help="Share of users to hold out, to measure what the coupon does.")] = 0.0,
     stratify: Annotated[
-        list[str] | None, typer.Option(help="A column within whose groups to hold out; may be repeated.")
+        list[str] | None,
+        typer.Option(help="A column within whose groups to hold out; may be repeated.", metavar="COLUMN"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Who is held out: with another seed, others.")] = 0,
     copy: Annotated[int, typer.Option(help="Which of several coupons for the same user and campaign, from 1.")] = 1,
@@ -58,7 +63,7 @@ def send(
         bool, typer.Option("--retry-failed", help="Also ask again for users whom an earlier run was refused.")
     ] = False,
     max_failures: Annotated[
-        int | None, typer.Option(help="End after more failures than this. Default: 5 %, and at least 20.")
+        int | None, typer.Option(min=0, help="End after more failures than this. Default: 5 %, and at least 20.")
     ] = None,
     journal: Annotated[
         Path | None, typer.Option(help="Where sends are recorded. Default: one file per user and brand.")
@@ -66,18 +71,23 @@ def send(
     host: Hosts = None,
     as_json: Json = False,
 ) -> None:
-    """Send a coupon to each user of a list: first the plan, then, with its number confirmed, the coupons.
+    """Send a coupon to each user of a list, once.
 
-    Run again, it sends nothing twice: what an earlier run sent is already_sent, and what it left unknown is asked again under
-    the same request number.
+    Without --confirm it shows the plan and sends nothing; with the plan's number confirmed, it sends. Run again, it sends
+    nothing twice: what an earlier run sent is already_sent, and what it left unknown is asked again under the same request
+    number.
 
     Example: wxcoupon send vips.csv --campaign double-11 --product-coupon-id 1000000013 --stock-id 1000000013001 --appid
     wx233544546545989
 
     Example: the same with --confirm 412 --out result.csv
     """
+    from wxcoupon_analytics.actions.plan_view import outline
+
     if out is not None:
         check_writable(out)
+        if out.resolve() == audience.resolve():
+            raise typer.BadParameter(f"{out} is the audience itself: name another file", param_hint="--out")
     users = read_users(audience)
     with connect(host, journal=journal) as client:
         plan = client.actions.plan_sends(
@@ -101,7 +111,7 @@ def send(
                 write_table(rows, out)
         else:
             if not as_json:
-                typer.echo(plan)
+                typer.echo(outline(plan))
             try:
                 rows = plan.execute(confirm=confirm, max_failures=max_failures, retry_failed=retry_failed)
             except KeyboardInterrupt as stopped:
@@ -111,7 +121,9 @@ def send(
                 raise
     due = plan.count_due(retry_failed=retry_failed)
     if confirm is None:
-        told = f"{plan}\n\nNothing was sent." + (f" To send: the same command with --confirm {due}" if due else "")
+        told = f"{outline(plan)}\n\nNothing was sent." + (
+            f" To send: the same command with --confirm {due}" if due else ""
+        )
         typer.echo(_as_json(plan, due, None) if as_json else told)
         return
     try:
@@ -147,4 +159,4 @@ def _as_json(plan: SendPlan, due: int, rows: pd.DataFrame | None) -> str:
         if rows is None
         else {str(status): int(count) for status, count in rows["status"].value_counts().items()},
     }
-    return json.dumps(found, ensure_ascii=False)
+    return json.dumps(found)

@@ -11,13 +11,15 @@ import typer
 
 import wxcoupon_analytics as wx
 from wxcoupon_analytics.cli.connection import Hosts, Json, connect
-from wxcoupon_analytics.cli.files import read_users
+from wxcoupon_analytics.cli.files import read_openids
 from wxcoupon_analytics.cli.outcomes import INCOMPLETE
 
 _COLUMNS = ("entity", "rows", "taken_at", "path", "complete")
 
 
 def _no_file(store: str) -> str:
+    if not store.strip():
+        raise typer.BadParameter("the name is empty: name the folder in which the snapshots lie")
     if Path(store).is_file():
         raise typer.BadParameter(f"{store} is a file: name the folder in which the snapshots lie")
     return store
@@ -33,7 +35,10 @@ def fetch(
     store: Store = "data",
     product_coupon_id: Annotated[
         list[str] | None,
-        typer.Option(help="A product coupon to fetch, with its stocks; may be repeated. Default: those in the store."),
+        typer.Option(
+            help="A product coupon to fetch, with its stocks; may be repeated. Default: those in the store.",
+            metavar="ID",
+        ),
     ] = None,
     openids: Annotated[
         Path | None,
@@ -51,7 +56,7 @@ def fetch(
     host: Hosts = None,
     as_json: Json = False,
 ) -> None:
-    """Take a snapshot of product coupons, stocks and users' coupons into a store.
+    """Take a snapshot of product coupons, stocks and users' coupons.
 
     The first time, name the product coupons and the users: no endpoint lists them. From then on the store knows them. What
     is interrupted goes on where it was when the same command is given again.
@@ -63,8 +68,12 @@ def fetch(
     Example: wxcoupon fetch --store data --refresh --appid wx233544546545989 --json
     """
     if refresh and (openids is not None or appid is None):
-        raise wx.ValidationError("--refresh asks for the store's own users of one app: give --appid, and no --openids")
-    users = None if openids is None else read_users(openids)["openid"]
+        raise typer.BadParameter(
+            "it asks for the store's own users of one app: give --appid, and no --openids", param_hint="--refresh"
+        )
+    if openids is not None and appid is None:
+        raise typer.BadParameter("an openid is valid under one app only: give --appid", param_hint="--openids")
+    users = None if openids is None else read_openids(openids)
     on_error: Literal["raise", "collect"] = "collect" if keep_going else "raise"
     with connect(host) as client:
         kept = wx.SnapshotStore(store)
@@ -78,7 +87,7 @@ def fetch(
                 _row(*values) for values in frame.astype(object).where(frame.notna(), None).itertuples(index=False)
             ]
     if as_json:
-        typer.echo(json.dumps(saved, ensure_ascii=False, default=datetime.isoformat))
+        typer.echo(json.dumps(saved, default=datetime.isoformat))
     else:
         for row in saved:
             place = row["path"] or "nothing new"
@@ -92,11 +101,9 @@ def _refresh(
     client: wx.Client, store: wx.SnapshotStore, ids: list[str] | None, appid: str, on_error: Literal["raise", "collect"]
 ) -> list[dict[str, Any]]:
     """Save product coupons and stocks in full, and of users' coupons what can have changed."""
-    ids = ids or store.load("product_coupons", columns=["product_coupon_id"])["product_coupon_id"].tolist()
-    if not ids:
-        raise wx.ValidationError(
-            "the store knows of no product coupons yet: the first time, name them, and no --refresh"
-        )
+    from wxcoupon_analytics.fetch.known import product_coupons_of
+
+    ids = ids or product_coupons_of(client.credentials.brand_id, store)
     saved: list[dict[str, Any]] = []
     for entity, frame in (("product_coupons", client.fetch.product_coupons(ids)), ("stocks", client.fetch.stocks(ids))):
         kept = store.save(entity, frame)

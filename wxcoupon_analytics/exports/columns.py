@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, Final, Literal, cast
 
 import narwhals as nw
+import pandas as pd
 import pyarrow as pa
 from narwhals.dtypes import DType
 from narwhals.typing import IntoFrame
@@ -87,15 +88,23 @@ def export(frame: IntoFrame, *, most: int | None = None, kinds: Mapping[str, Kin
     Raises
     ------
     ValidationError
-        It has more rows than ``most``, ids of more digits than a float keeps, or a name of ``kinds`` that is no column.
+        It has more rows than ``most``, ids of more digits than a float keeps, a column of values of several types, two
+        of one name, or a name of ``kinds`` that is no column.
     """
-    opened = nw.from_native(_with_named_index(frame))
+    opened = nw.from_native(_in_columns(frame))
     if most is not None and (rows := _row_count(opened)) > most:
         raise ValidationError(
             f"the frame has {rows:,} rows and an Excel sheet holds {most:,} below its header: filter or aggregate it"
             " first, or write Parquet (a SnapshotStore) or wx.to_csv"
         )
-    here = collect(opened, list(opened.collect_schema()))
+    try:
+        here = collect(opened, list(opened.collect_schema()))
+    except pa.ArrowException as error:
+        # Its other words may repeat a value, and that may be an openid.
+        raise ValidationError(
+            f"the frame has what no Arrow type holds: {error.args[-1]}. Bring the column's values to one type first, in"
+            " pandas frame[column].astype('string')"
+        ) from None
     if unknown := [name for name in kinds or {} if name not in here.schema]:
         raise ValidationError(f"kinds names {', '.join(unknown)}, and the frame has no such column")
     table = here.to_arrow()
@@ -159,11 +168,37 @@ def _without_prefix(name: str) -> list[str]:
     return [name.removeprefix(prefix) for prefix in ("stock_", "product_coupon_") if name.startswith(prefix)]
 
 
-def _with_named_index(frame: IntoFrame) -> IntoFrame:
-    """Keep what pandas moved into the index, by ``set_index`` or ``groupby``: an index without names is only a count."""
-    if nw.dependencies.is_pandas_dataframe(frame) and any(name is not None for name in frame.index.names):
-        return cast(IntoFrame, frame.reset_index())
-    return frame
+def _in_columns(frame: IntoFrame) -> IntoFrame:
+    """Bring what only pandas has into columns as any engine has them.
+
+    That is an index by ``set_index``, ``groupby`` or ``describe`` (one of whole numbers without a name is only a count),
+    names that are no texts, by ``pivot_table``, and periods and intervals, which Arrow takes for numbers.
+    """
+    if not nw.dependencies.is_pandas_dataframe(frame):
+        return frame
+    index = frame.index
+    if index.nlevels > 1 or index.name is not None or not pd.api.types.is_integer_dtype(index.dtype):
+        if doubled := [str(name) for name in index.names if name in frame.columns]:
+            raise ValidationError(
+                f"{', '.join(doubled)} is both the index and a column: frame.reset_index(drop=True) keeps the column"
+            )
+        frame = frame.reset_index()
+    frame = frame.set_axis([_name(label) for label in frame.columns], axis="columns")
+    if doubled := frame.columns[frame.columns.duplicated()].tolist():
+        raise ValidationError(
+            f"several columns are called {doubled[0]!r}: a sheet could not tell them apart, rename them"
+        )
+    for name, dtype in frame.dtypes.items():
+        labels = getattr(dtype, "categories", None)
+        if isinstance(dtype if labels is None else labels.dtype, pd.PeriodDtype | pd.IntervalDtype):
+            frame = frame.assign(**{str(name): frame[name].astype(object).map(str, na_action="ignore")})
+    return cast(IntoFrame, frame)
+
+
+def _name(label: object) -> str:
+    if not isinstance(label, tuple):
+        return str(label)
+    return "_".join(str(part) for part in label if part != "" and not pd.isna(part))  # an index has no further levels
 
 
 def _row_count(frame: nw.DataFrame[Any] | nw.LazyFrame[Any]) -> int:
@@ -199,11 +234,12 @@ def _wall_time(instant: datetime) -> datetime:
     return instant.astimezone(SHANGHAI).replace(tzinfo=None)
 
 
-def _span(value: Any) -> timedelta:
-    """Take DuckDB's only duration, the INTERVAL, for what it is here: days and a rest, never months."""
-    if isinstance(value, pa.MonthDayNano):
-        return timedelta(days=value.days, microseconds=value.nanoseconds // 1000)
-    return cast(timedelta, value)
+def _span(value: Any) -> Value:
+    """Take DuckDB's only duration, the INTERVAL, for days and a rest; its months, as of ``age()``, have no length."""
+    if not isinstance(value, pa.MonthDayNano):
+        return cast(timedelta, value)
+    rest = timedelta(days=value.days, microseconds=value.nanoseconds // 1000)
+    return f"{value.months} months {hours(rest)}" if value.months else rest
 
 
 def _id_text(value: Any) -> str:

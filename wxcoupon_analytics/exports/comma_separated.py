@@ -33,7 +33,7 @@ def to_csv(frame: IntoFrame, path: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     frame : frame
-        Any frame: pandas (a named index is kept as columns), Polars, PyArrow, DuckDB or PySpark.
+        Any frame: pandas (an index is kept as columns, unless it only counts), Polars, PyArrow, DuckDB or PySpark.
     path : str or path
         Ends in ``.csv``; a file of that name is replaced, once the new one is whole.
 
@@ -58,7 +58,8 @@ def to_csv(frame: IntoFrame, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ValidationError
-        The path does not end in ``.csv``, its folder does not exist, or ids are floats too large for their digits.
+        The path does not end in ``.csv``, its folder does not exist, ids are floats too large for their digits, a
+        column has values of several types, or two columns have one name.
 
     Notes
     -----
@@ -92,7 +93,7 @@ def to_csv(frame: IntoFrame, path: str | os.PathLike[str]) -> Path:
             writer = csv.writer(file)
             writer.writerow([_marked(_header(column)) for column in exported.columns])
             writer.writerows([_text(value) for value in row] for row in exported.rows())
-    return Path(path)
+    return Path(path).expanduser()
 
 
 def _header(column: Column) -> str:

@@ -14,7 +14,7 @@ from wxcoupon_analytics.errors import ValidationError
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, suffix: str) -> Iterator[Path]:
     """Give a path beside ``path`` to write to, and move it into place when all is written."""
-    target = Path(path)
+    target = Path(path).expanduser()
     if target.suffix.lower() != suffix:
         raise ValidationError(f"{target} does not end in {suffix}: what opens files goes by that")
     if not target.parent.is_dir():

@@ -28,7 +28,7 @@ Lang = Literal["zh", "en"]
 _ROWS: Final = 1_048_576  # of a sheet, by Excel's limits
 _COLUMNS: Final = 16_384
 _CELL: Final = 32_767  # letters of a cell, as UTF-16 counts them
-_NAME: Final = 31  # letters of a sheet's name
+_NAME: Final = 31  # letters of a sheet's name, counted in the same way
 _DIGITS: Final = 15  # of a number
 _FIRST_YEAR: Final = 1900
 _MEASURED, _NARROWEST, _WIDEST = 1_000, 8, 60  # rows looked at for the width of a column, in letters
@@ -84,7 +84,7 @@ def to_excel(frame: IntoFrame, path: str | os.PathLike[str], *, lang: Lang = "zh
     Parameters
     ----------
     frame : frame
-        Any frame: pandas (a named index is kept as columns), Polars, PyArrow, DuckDB or PySpark.
+        Any frame: pandas (an index is kept as columns, unless it only counts), Polars, PyArrow, DuckDB or PySpark.
     path : str or path
         Ends in ``.xlsx``; a file of that name is replaced, once the new one is whole.
     lang : {"zh", "en"}
@@ -100,7 +100,7 @@ def to_excel(frame: IntoFrame, path: str | os.PathLike[str], *, lang: Lang = "zh
         ================= ======================= ====================================================================
         text, ids         as it is                text, also when it is all digits or begins with ``=``
         fen               ``… (元)``, no ``_fen`` yuan, ``#,##0.00``: exact, means of fen rounded to one
-        aware time        ``… (北京时间)``        Beijing wall time, a real Excel date
+        aware time        ``… (北京时间)``        Beijing wall time to the second, a real Excel date
         date              as it is                a real Excel date
         duration          as it is                hours, minutes, seconds, a real Excel time
         count             as it is                ``#,##0``
@@ -116,8 +116,9 @@ def to_excel(frame: IntoFrame, path: str | os.PathLike[str], *, lang: Lang = "zh
     ------
     ValidationError
         More rows than a sheet holds (1,048,575 and the header; nothing is split, for a filter or a sum over half of the
-        rows would pass for the whole), more than 16,384 columns, ids that are floats too large for their digits, an
-        unknown ``lang``, or a path that does not end in ``.xlsx`` or whose folder does not exist.
+        rows would pass for the whole), more than 16,384 columns, ids that are floats too large for their digits, values
+        of several types in a column, two columns of one name, an unknown ``lang``, or a path that does not end in
+        ``.xlsx`` or whose folder does not exist.
     OSError
         The file cannot be written; one of that name stays as it was.
 
@@ -148,7 +149,7 @@ def write_workbook(sheets: Sequence[Sheet], path: str | os.PathLike[str], *, lan
             if len(exported.columns) > _COLUMNS:
                 raise ValidationError(f"{len(exported.columns):,} columns, and an Excel sheet holds {_COLUMNS:,}")
             _write_sheet(book, name, sheet, exported, header, _UNITS[lang])
-    return Path(path)
+    return Path(path).expanduser()
 
 
 @contextmanager
@@ -245,6 +246,8 @@ def _as_excel_holds(value: Value) -> Value:
             return f"{value:f}"
         case date() if value.year < _FIRST_YEAR:
             return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+        case datetime():  # Excel rounds what it shows, and the last half second of a day would be in the next
+            return value.replace(microsecond=0)
         case timedelta() if value < timedelta():  # Excel shows a time below 0 as a row of #
             return hours(value)
         case _:
@@ -253,10 +256,14 @@ def _as_excel_holds(value: Value) -> Value:
 
 def _fitted(text: str) -> str:
     """Cut what a cell cannot hold, so that it shows; Excel counts as UTF-16 does."""
-    if len(text) * 2 <= _CELL or len(text.encode("utf-16-le")) // 2 <= _CELL:
+    if len(text) * 2 <= _CELL or _begin(text, _CELL) == text:
         return text
-    ends = accumulate(2 if letter > "\uffff" else 1 for letter in text)
-    return text[: sum(end < _CELL for end in ends)] + "\N{HORIZONTAL ELLIPSIS}"
+    return _begin(text, _CELL - 1) + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _begin(text: str, most: int) -> str:
+    """Give as much of a text as has at most so many letters, as UTF-16 counts them."""
+    return text[: sum(end <= most for end in accumulate(2 if letter > "\uffff" else 1 for letter in text))]
 
 
 def _header(column: Column, headers: Mapping[str, str], units: Mapping[Kind, str]) -> str:
@@ -283,7 +290,7 @@ def _sheet_names(wanted: Sequence[str]) -> list[str]:
         taken = {"history", *(other.casefold() for other in names)}  # Excel keeps that one for itself
         for count in range(1, len(wanted) + 2):
             ending = f" {count}" if count > 1 else ""
-            given = allowed[: _NAME - len(ending)].rstrip("' ") + ending
+            given = _begin(allowed, _NAME - len(ending)).rstrip("' ") + ending
             if given.casefold() not in taken:
                 break
         names.append(given)

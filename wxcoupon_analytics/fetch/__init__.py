@@ -21,7 +21,7 @@ from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.fetch.asked import Asked, distinct
 from wxcoupon_analytics.fetch.into_frame import pages_of
 from wxcoupon_analytics.fetch.into_store import IntoStore, Request
-from wxcoupon_analytics.fetch.known import can_change, learn, must_hold_openids
+from wxcoupon_analytics.fetch.known import can_change, learn, must_hold_openids, product_coupons_of
 from wxcoupon_analytics.fetch.line import Line
 from wxcoupon_analytics.fetch.outcome import Failures, Fetched, failures_frame
 from wxcoupon_analytics.loop import BackgroundLoop
@@ -390,12 +390,10 @@ class Fetch:
         if openids is None:
             must_hold_openids(store)
         if product_coupon_ids is None:
-            known = store.load("product_coupons", columns=["brand_id", "product_coupon_id"])
-            others = known["brand_id"] != self._line.exchange.credentials.brand_id
-            product_coupon_ids = known.loc[~others.fillna(False), "product_coupon_id"]
+            product_coupon_ids = product_coupons_of(self._line.exchange.credentials.brand_id, store)
         ids = distinct("product_coupon_ids", product_coupon_ids)
         if not ids:
-            raise ValidationError("the store knows of no product coupons yet: pass product_coupon_ids the first time")
+            raise ValidationError("product_coupon_ids names none: leave it out for those that the store knows of")
         saved: list[tuple[object, ...]] = []
         for entity, frame in (
             ("product_coupons", self.product_coupons(ids, show_progress=show_progress)),

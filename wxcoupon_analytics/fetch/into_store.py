@@ -34,7 +34,7 @@ from wxcoupon_analytics.wire.questions import ask, next_page
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from wxcoupon_analytics.snapshots import SnapshotStore
+    from wxcoupon_analytics.snapshots import Merged, SnapshotStore
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class IntoStore:
         self._openids: dict[str, str] = {}  # of the users in the spool, where the store keeps pseudonyms
         self._under_way: set[str] = set()
         self._failures = Failures()
-        self._path: str | None = None
+        self._stored: Merged | None = None  # the last part that had something new
 
     def run(self, asked: Asked, *, show_progress: bool | None) -> Fetched:
         """Ask everyone who is not answered yet, and store everything.
@@ -87,10 +87,11 @@ class IntoStore:
         Raises
         ------
         SnapshotError
-            The same fetch is running, or its answers cannot be kept or stored.
+            The same fetch is running, or its answers cannot be kept or stored (under another key, nothing is asked).
         WxCouponError
             A question failed for good. What was answered is kept: the same call goes on from there.
         """
+        self._store.check_key()  # or openids would lie in the clear beside pseudonyms, if only until the first part
         request, now = self._request, self._line.now()
         folder = self._store.scratch(self._folder())
         sweep(folder.parent, max(request.resume_within, _KEPT_FOR))
@@ -103,14 +104,17 @@ class IntoStore:
             )
             log.warning(notes[0])
         with closing(spool):
+            # Where the store says whom to ask, it may no longer name those whose answers an earlier run stored.
+            done = sum(spool.is_done(self._store.pseudonym(openid)) for openid in asked) if spool.users else 0
+            users = spool.users + asked.count - done
             try:
-                with bar(asked.count, what="users", show=show_progress, initial=spool.users) as progress:
+                with bar(users, what="users", show=show_progress, initial=spool.users) as progress:
                     self._take_up(asked, spool)
-                    self._ask_users(asked, spool, progress)
-                self._look_for_the_lost(asked, spool)
+                    self._ask_users(asked, spool, progress, done)
+                self._look_for_the_lost(asked, spool, show_progress)
             except BaseException as error:
                 error.add_note(
-                    f"{spool.users:,} of {asked.count:,} users are answered, and that is kept: until"
+                    f"{spool.users:,} of {users:,} users are answered, and that is kept: until"
                     f" {spool.started_at + request.resume_within:%Y-%m-%d %H:%M %z} the same call goes on from there"
                 )
                 raise
@@ -127,13 +131,15 @@ class IntoStore:
     # asking ----------------------------------------------------------------------------------------------------------
 
     def _take_up(self, asked: Asked, spool: Spool) -> None:
-        """Store the parts that a killed run had closed."""
+        """Store what an earlier run was told, apart from what this one will be: it is as of then."""
         if self._store.pseudonymous and (waiting := spool.waiting()):
             self._openids |= asked.known_as(waiting)
+        if spool.open_users:
+            spool.close_part()
         for part in spool.closed_parts():
             self._merge(spool, part, complete=False)
 
-    def _ask_users(self, asked: Asked, spool: Spool, progress: Any) -> None:
+    def _ask_users(self, asked: Asked, spool: Spool, progress: Any, done: int) -> None:
         merging: deque[Future[None]] = deque()
 
         async def answer(user: _User) -> None:
@@ -141,8 +147,8 @@ class IntoStore:
 
         def settled(user: _User, error: BaseException | None) -> None:
             self._under_way.discard(user.who)
-            progress.update()
             self._note(user.openid, error)
+            progress.update()
             full = spool.open_coupons >= PART_COUPONS or spool.open_users >= PART_USERS
             if merging and (full or merging[0].done()):  # a store slower than the API holds the asking back
                 self._line.loop.result(merging.popleft())
@@ -150,19 +156,18 @@ class IntoStore:
                 merging.append(merger.submit(self._merge, spool, spool.close_part(), complete=False))
 
         with ThreadPoolExecutor(1, "wxcoupon-merge") as merger:
-            self._line.each(answer, self._to_ask(asked, spool, progress), settled=settled)
+            self._line.each(answer, self._to_ask(asked, spool, progress, done), settled=settled)
             for future in merging:
                 self._line.loop.result(future)
         # The part that ends the fetch says so, and whether anybody is missing.
         self._merge(spool, spool.close_part(), complete=not self._failures)
 
-    def _to_ask(self, asked: Asked, spool: Spool, progress: Any) -> Iterator[_User]:
-        shown = spool.users  # those an earlier run has done, which the bar began with
+    def _to_ask(self, asked: Asked, spool: Spool, progress: Any, done: int) -> Iterator[_User]:
         for openid in asked:
             who = self._store.pseudonym(openid)
             if who in self._under_way or openid in self._failures or spool.is_done(who):
-                if shown:
-                    shown -= 1
+                if done:  # by an earlier run: the bar began with them
+                    done -= 1
                 else:
                     progress.update()
                 continue
@@ -220,7 +225,7 @@ class IntoStore:
 
     def _merge(self, spool: Spool, part: int, *, complete: bool) -> None:
         users = spool.users_of(part)
-        asked = [self._openid(who) for who in users]
+        asked = {self._openid(who): answered_at for who, answered_at in users.items()}
         merged = self._store.merge(
             self._flattened(spool, part),
             appid=self._request.appid,
@@ -240,7 +245,7 @@ class IntoStore:
             vanished=len(merged.vanished),
         )
         spool.stored(part, counts, vanished)
-        self._path = merged.path or self._path
+        self._stored = merged if merged.path else self._stored
         for who in users:
             self._openids.pop(who, None)
 
@@ -256,7 +261,7 @@ class IntoStore:
 
     # what the answers lacked -----------------------------------------------------------------------------------------
 
-    def _look_for_the_lost(self, asked: Asked, spool: Spool) -> None:
+    def _look_for_the_lost(self, asked: Asked, spool: Spool, show_progress: bool | None) -> None:
         """Ask by itself for each coupon that should have been in an answer and was not."""
         losers = spool.lost_by()
         if not losers:
@@ -268,12 +273,14 @@ class IntoStore:
 
         def settled(lost: tuple[str, Lost], error: BaseException | None) -> None:
             self._note(self._openids[lost[0]], error)
+            progress.update()
 
         each = ((who, lost) for who in sorted(losers & self._openids.keys()) for lost in spool.lost(who))
         self._store_found(spool)
-        while block := list(islice(each, PART_COUPONS)):
-            self._line.each(look, iter(block), settled=settled)
-            self._store_found(spool)
+        with bar(spool.count_lost(), what="missing coupons", show=show_progress) as progress:
+            while block := list(islice(each, PART_COUPONS)):
+                self._line.each(look, iter(block), settled=settled)
+                self._store_found(spool)
 
     async def _look_for(self, who: str, lost: Lost, spool: Spool) -> None:
         query = {
@@ -307,7 +314,7 @@ class IntoStore:
             ended_at=self._line.now(),
             resumed=spool.resumed,
             notes=notes,
-            path=self._path,
+            path=str(self._store.file_of(self._stored)) if self._stored else None,
         )
 
 

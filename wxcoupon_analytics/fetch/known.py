@@ -47,6 +47,23 @@ def learn(store: SnapshotStore, sends: Iterable[tuple[str, str]]) -> None:
         store.add_openids(openids, appid=appid)
 
 
+def product_coupons_of(brand_id: str, store: SnapshotStore) -> list[str]:
+    """Give the product coupons of a brand that a store knows of.
+
+    Raises
+    ------
+    ValidationError
+        It knows of none.
+    """
+    known = store.load("product_coupons", columns=["brand_id", "product_coupon_id"])
+    ids: list[str] = known.loc[known["brand_id"].fillna(brand_id) == brand_id, "product_coupon_id"].tolist()
+    if not ids:
+        raise ValidationError(
+            "the store knows of no product coupons yet: the first time, name them (product_coupon_ids, or --product-coupon-id)"
+        )
+    return ids
+
+
 def must_hold_openids(store: SnapshotStore) -> None:
     """Refuse to take openids out of a store that has none.
 

@@ -222,11 +222,10 @@ class Spool:
             self._open_part, self.open_users, self.open_coupons = closed + 1, 0, 0
         return closed
 
-    def users_of(self, part: int) -> list[str]:
-        """Give the users of a part, in the order of their answers."""
-        return [
-            who for (who,) in self._rows("SELECT who FROM pages WHERE part = ? GROUP BY who ORDER BY max(number)", part)
-        ]
+    def users_of(self, part: int) -> dict[str, dt.datetime]:
+        """Give the users of a part, in the order they were done, and when the first page of each was answered."""
+        pages = self._rows("SELECT who, fetched_at FROM pages WHERE part = ? ORDER BY number DESC", part)
+        return {who: dt.datetime.fromisoformat(first) for who, first in reversed(dict(pages).items())}
 
     def pages_of(self, part: int) -> Iterator[Kept]:
         """Read the pages of a part, in the order they came."""
@@ -265,6 +264,11 @@ class Spool:
         """Give a user's coupons that are to be looked for."""
         rows = self._rows("SELECT stock_id, product_coupon_id, coupon_code FROM vanished WHERE who = ?", who)
         return [Lost(*row) for row in rows]
+
+    def count_lost(self) -> int:
+        """Count the coupons that are to be looked for."""
+        ((coupons,),) = self._rows("SELECT count(*) FROM vanished")
+        return int(coupons)
 
     def tally(self) -> Tally:
         """Give what has come of it so far."""

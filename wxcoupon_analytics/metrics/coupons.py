@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -11,24 +12,32 @@ import narwhals as nw
 from narwhals.typing import IntoFrame
 
 from wxcoupon_analytics.errors import ValidationError
-from wxcoupon_analytics.metrics.engines import check_ids, collect, has_brand, open_frame, wrap
+from wxcoupon_analytics.metrics.engines import check_ids, check_times, collect, has_brand, open_frame, same_name, wrap
 
 IDS = ("stock_id", "coupon_code")
+# What user coupons are opened with, whatever is asked of them.
+OWN = ("brand_id", *IDS, "coupon_state", "fetched_at")
 # A coupon in one of these can still be used, or become usable.
 OPEN = ("CONFIRMING", "PENDING", "EFFECTIVE")
 
 
-def open_coupons(user_coupons: IntoFrame, needs: Iterable[str]) -> tuple[nw.LazyFrame[Any], list[str]]:
-    """Open user coupons with the columns needed, and say by which columns a coupon is known.
+def open_coupons(
+    user_coupons: IntoFrame, needs: Iterable[str], groups: Mapping[str, str] | None = None
+) -> tuple[nw.LazyFrame[Any], list[str]]:
+    """Open user coupons with the columns needed and the groups, and say by which columns a coupon is known.
 
     A frame in memory is read by DuckDB, so that everything after this is said once, to lazy engines only.
     """
     key = [*(["brand_id"] if has_brand(user_coupons) else []), *IDS]
     columns = list(dict.fromkeys([*key, *needs, "coupon_state", "fetched_at"]))
-    frame = open_frame(user_coupons, entity="user_coupons", needs=columns)
+    frame = open_frame(user_coupons, entity="user_coupons", needs=[*columns, *(groups or {}).values()])
     schema = frame.collect_schema()
     check_ids({name: schema[name] for name in IDS}, entity="user_coupons")
-    return made_lazy(frame, columns), key
+    chosen = with_groups(frame, columns, groups or {})
+    lazy = with_dtypes(made_lazy(chosen, chosen.collect_schema().names()), groups or {})
+    schema = lazy.collect_schema()
+    check_times({name: schema[name] for name in columns if name.endswith("_time")}, entity="user_coupons")
+    return lazy, key
 
 
 def check_current(user_coupons: IntoFrame) -> None:
@@ -67,12 +76,30 @@ def _connection() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def groups_of(by: str | Sequence[str] | None, added: Iterable[str]) -> list[str]:
-    """Read the columns to group by, which must not be columns of the result or of the work on it."""
-    groups = [by] if isinstance(by, str) else list(by or ())
-    clash = sorted({name for name in groups if name in set(added) or groups.count(name) > 1})
-    if clash:
-        raise ValidationError(
-            f"by={by!r}: {', '.join(clash)} is given twice or is a column of the result itself, or of the work on it"
-        )
-    return groups
+def groups_of(
+    by: str | Sequence[str] | None, added: Iterable[str], *, own: Iterable[str], like: IntoFrame
+) -> dict[str, str]:
+    """Read the columns to group by, each under the name that it has while the metric works on it.
+
+    A column that the metric reads anyway, one of its ``own``, keeps its name. Any other gets one that meets none of the
+    metric's, in letters of any case: DuckDB and Spark take a ``Count`` for a ``count``. Only the result, a frame like this
+    one, cannot have two columns of one name.
+    """
+    groups, same, kept = [by] if isinstance(by, str) else list(by or ()), same_name(like), {*OWN, *own}
+    times = Counter(same(name) for name in [*groups, *added])
+    if clash := sorted({name for name in groups if times[same(name)] > 1}):
+        raise ValidationError(f"by={by!r}: {', '.join(clash)} is given twice or is a column of the result itself")
+    return {name if name in kept else f"group {place}": name for place, name in enumerate(groups)}
+
+
+def with_groups(frame: Any, columns: Sequence[str], groups: Mapping[str, str]) -> Any:
+    """Choose columns, and those to group by under the names that they have in here."""
+    names = {**dict(zip(columns, columns, strict=True)), **groups}
+    return frame.select(*(nw.col(name).alias(inner) for inner, name in names.items()))
+
+
+def with_dtypes(frame: Any, groups: Iterable[str]) -> Any:
+    """Make text of groups that have no dtype: a pandas column of nothing but None comes so."""
+    schema = frame.collect_schema()
+    untyped = [name for name in groups if schema[name] == nw.Unknown]
+    return frame.with_columns(nw.col(*untyped).cast(nw.String)) if untyped else frame

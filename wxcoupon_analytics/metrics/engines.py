@@ -7,7 +7,7 @@ only the aggregate. Either way the result is a small Arrow table, which `give_ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,12 +33,30 @@ def open_frame(native: IntoFrame, *, entity: str, needs: Iterable[str]) -> nw.Da
             f"client.fetch.{entity}(…) with all of its columns"
         )
     fetched_at = schema.get("fetched_at")
-    if fetched_at is not None and getattr(fetched_at, "time_zone", None) is None:
-        raise ValidationError(
-            f"fetched_at of the {entity} frame is {fetched_at}, not an aware time: localize it first, "
-            "in pandas with frame['fetched_at'].dt.tz_localize('Asia/Shanghai')"
-        )
+    if fetched_at is not None and not _is_aware(fetched_at):
+        raise _not_aware("fetched_at", fetched_at, entity)
     return frame
+
+
+def check_times(columns: Mapping[str, DType], *, entity: str) -> None:
+    """Refuse times without a zone: engines take them for the session's or for UTC, eight hours from what is meant.
+
+    A column of nothing but nulls may come without any dtype.
+    """
+    for name, dtype in columns.items():
+        if (dtype.is_temporal() or dtype.is_numeric() or dtype == nw.String) and not _is_aware(dtype):
+            raise _not_aware(name, dtype, entity)
+
+
+def _is_aware(dtype: DType) -> bool:
+    return getattr(dtype, "time_zone", None) is not None
+
+
+def _not_aware(name: str, dtype: DType, entity: str) -> ValidationError:
+    return ValidationError(
+        f"{name} of the {entity} frame is {dtype}, not an aware time: localize it first, in pandas with "
+        f"frame[{name!r}].dt.tz_localize('Asia/Shanghai')"
+    )
 
 
 def wrap(native: IntoFrame) -> nw.DataFrame[Any] | nw.LazyFrame[Any]:
@@ -97,11 +115,14 @@ def collect_entity(
 def declared(column: nw.Series[Any], dtype: DType, *, entity: str) -> nw.Series[Any]:
     """Cast a column to what the contract says: a pandas merge makes floats of counts, read_csv integers of ids."""
     given = column.dtype
-    if not column.is_null().all():
-        if dtype == nw.String:
-            check_ids({column.name: given}, entity=entity)
-        if dtype == nw.Int64 and not (given.is_numeric() or given == nw.String):
-            raise _misfit(column.name, given, dtype, entity)
+    if column.is_null().all():
+        return nw.new_series(column.name, [None] * len(column), dtype, backend="pyarrow")
+    if dtype == nw.String:
+        check_ids({column.name: given}, entity=entity)
+    if dtype == nw.Int64 and not (given.is_numeric() or given == nw.String):
+        raise _misfit(column.name, given, dtype, entity)
+    if isinstance(dtype, nw.Datetime) and given != nw.String:  # text that names no zone does not cast
+        check_times({column.name: given}, entity=entity)
     try:
         cast = column.cast(dtype)
         if isinstance(dtype, nw.Datetime):
@@ -168,6 +189,13 @@ def _is_spark(frame: nw.LazyFrame[Any]) -> bool:
     return frame.implementation in {nw.Implementation.PYSPARK, nw.Implementation.PYSPARK_CONNECT}
 
 
+def same_name(native: IntoFrame) -> Callable[[str], str]:
+    """Give what two names have in common when they name one column: DuckDB and Spark do not mind their case."""
+    frame = nw.from_native(native)
+    minds_case = isinstance(frame, nw.DataFrame) or not (frame.implementation.is_duckdb() or _is_spark(frame))
+    return str if minds_case else str.lower
+
+
 def has_brand(*frames: IntoFrame) -> bool:
     """Tell whether all of these frames say whose rows they hold; one that does not is of a single brand."""
     return all("brand_id" in nw.from_native(frame).collect_schema() for frame in frames)
@@ -191,10 +219,14 @@ def give_back(result: nw.DataFrame[Any], like: IntoFrame) -> Any:
     return result.lazy(backend, session=getattr(like, "sparkSession", None)).to_native()
 
 
+_INTEGERS = tuple(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
+
+
 def _to_pandas(table: Any, pd: Any) -> Any:
     """Convert with the package's nullable dtypes: a null must not turn a count into a float."""
     nullable = {
-        "int64": pd.Int64Dtype(),
+        **{name.lower(): getattr(pd, f"{name}Dtype")() for name in _INTEGERS},
+        "float": pd.Float32Dtype(),
         "double": pd.Float64Dtype(),
         "bool": pd.BooleanDtype(),
         "string": pd.StringDtype("pyarrow"),

@@ -61,7 +61,7 @@ def coupon_funnel(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None = 
     Raises
     ------
     ValidationError
-        A column is missing, ids are floats, ``by`` repeats a column or has a name that the result needs, or ``fetched_at``
+        A column is missing, ids are floats, ``by`` repeats a column or names one that the result adds, or ``fetched_at``
         is not timezone-aware.
 
     Examples
@@ -75,21 +75,21 @@ def coupon_funnel(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None = 
     >>> coupon_funnel(coupons).query("count > 0")[["stage", "count", "share"]].values.tolist()
     [['received', 4, 1.0], ['confirmed', 3, 0.75], ['used', 2, 0.5], ['usable', 1, 0.25], ['unconfirmed', 1, 0.25]]
     """
-    groups = groups_of(by, [*_ADDED, "coupon_state", "is_confirmed"])
-    frame, key = open_coupons(user_coupons, [*groups, "confirm_time"])
+    groups = groups_of(by, _ADDED, own=["confirm_time"], like=user_coupons)
+    frame, key = open_coupons(user_coupons, ["confirm_time"], groups)
     confirmed = ~nw.col("confirm_time").is_null() | nw.col("coupon_state").is_in(_CONFIRMED).fill_null(False)
     flagged = latest_coupons(frame, key, [*groups, "confirm_time"]).with_columns(is_confirmed=confirmed)
-    columns = [*groups, "coupon_state", "is_confirmed"]
+    columns = list(dict.fromkeys([*groups, "coupon_state", "is_confirmed"]))
     counted = collect(
         flagged.group_by(*columns).agg(nw.len().alias("count"), as_of=nw.col("fetched_at").max()),
         [*columns, "count", "as_of"],
-    ).sort(*groups, "coupon_state", nulls_last=True)
+    ).sort(*columns, nulls_last=True)
     rows: list[dict[str, Any]] = []
     for group, parts in groupby(counted.iter_rows(named=True), key=lambda row: tuple(row[name] for name in groups)):
-        rows += [dict(zip(groups, group, strict=True)) | stage for stage in _stages(list(parts))]
+        rows += [dict(zip(groups.values(), group, strict=True)) | stage for stage in _stages(list(parts))]
     if not (rows or groups):
         rows = _stages([])
-    schema = {**{name: counted.schema[name] for name in groups}, **_ADDED}
+    schema = {**{name: counted.schema[inner] for inner, name in groups.items()}, **_ADDED}
     result = nw.from_dict({name: [row[name] for row in rows] for name in schema}, schema, backend="pyarrow")
     back: IntoFrameT = give_back(result, user_coupons)
     return back

@@ -10,7 +10,7 @@ from narwhals.typing import IntoFrame, IntoFrameT
 
 from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.metrics.budget import budget_use
-from wxcoupon_analytics.metrics.engines import check_ids, collect, give_back, has_brand, open_frame
+from wxcoupon_analytics.metrics.engines import check_ids, collect, give_back, has_brand, open_frame, same_name
 
 LINK = "wxcoupon_link"
 _ADDED = ("name", "discount_fen", "discount_basis")
@@ -69,13 +69,14 @@ def enrich(user_coupons: IntoFrameT, stocks: IntoFrame, product_coupons: IntoFra
     of_stock, of_product = _whole(stocks, "stocks"), _whole(product_coupons, "product_coupons")
     worth = nw.from_native(budget_use(of_stock.to_native(), of_product.to_native()), eager_only=True)
 
-    own = set(schema.names())
+    same = same_name(user_coupons)
+    own = set(map(same, schema.names()))
     stock_columns = [name for name in of_stock.columns if name not in _OF_COUPON]
     product_columns = [name for name in of_product.columns if name not in _OF_COUPON]
     stock_names = _renamed(stock_columns, "stock_", meets=own | set(product_columns) | set(_ADDED))
     product_names = _renamed(product_columns, "product_coupon_", meets=own | set(stock_columns) | set(_ADDED))
     new = [*stock_names.values(), *product_names.values(), *_ADDED]
-    clash = sorted({name for name in new if name in own or new.count(name) > 1})
+    clash = sorted({name for name in new if same(name) in own or new.count(name) > 1})
     if clash:
         raise ValidationError(
             f"the user_coupons frame already has {', '.join(clash)}, which enrich adds: pass it as store.load gives it, or "

@@ -14,7 +14,7 @@ from narwhals.dtypes import DType
 from narwhals.typing import IntoFrame, IntoFrameT
 
 from wxcoupon_analytics.errors import ValidationError, masked
-from wxcoupon_analytics.metrics.coupons import groups_of, made_lazy
+from wxcoupon_analytics.metrics.coupons import groups_of, made_lazy, with_dtypes, with_groups
 from wxcoupon_analytics.metrics.engines import SHANGHAI, check_ids, collect, give_back, microseconds, wrap
 from wxcoupon_analytics.metrics.quota import in_beijing
 
@@ -122,7 +122,7 @@ def holdout_lift(
     >>> lift[["measure", "sent_value", "held_out_value", "lift_low", "lift_high"]].head(1).round(4).values.tolist()
     [['order_rate', 0.8, 0.6, 0.0524, 0.3339]]
     """
-    groups = groups_of(by, [*_LIFT, "assigned_us", "is_held_out"])
+    groups = groups_of(by, _LIFT, own=["openid", "status", "assigned_at", "holdout"], like=result)
     people = _experiment(result, groups)
     orders, last_order = _orders(outcomes)
     known_until = last_order if now is None else _since_1970(in_beijing(now))
@@ -133,29 +133,30 @@ def holdout_lift(
         "as_of": None if known_until is None else _instant(known_until),
     }
     rows = [
-        {**dict(zip(groups, key, strict=True)), **row, **facts}
-        for key, members in _groups(people, groups)
+        {**dict(zip(groups.values(), key, strict=True)), **row, **facts}
+        for key, members in _groups(people, list(groups))
         for row in _compare(members, bought, holdout)
     ]
-    schema: dict[str, Any] = {**{name: people.schema[name] for name in groups}, **_LIFT}
+    schema: dict[str, Any] = {**{name: people.schema[inner] for inner, name in groups.items()}, **_LIFT}
     table = nw.from_dict({name: [row[name] for row in rows] for name in schema}, schema, backend="pyarrow")
     back: IntoFrameT = give_back(table, result)
     return back
 
 
-def _experiment(result: IntoFrame, groups: list[str]) -> nw.DataFrame[Any]:
+def _experiment(result: IntoFrame, groups: Mapping[str, str]) -> nw.DataFrame[Any]:
     """Collect who was assigned to which arm, and when."""
     frame: Any = wrap(result)
     schema = frame.collect_schema()
-    needs = ["openid", "status", "assigned_at", *groups]
-    if missing := [name for name in needs if name not in schema]:
+    needs = ["openid", "status", "assigned_at"]
+    if missing := [name for name in [*needs, *groups.values()] if name not in schema]:
         raise ValidationError(
             f"the result lacks {', '.join(missing)}: pass the frame that plan.execute gave back, of a plan with a holdout"
         )
     _check_time(schema["assigned_at"], "assigned_at of the result")
     check_ids({"openid": schema["openid"]}, entity="result")
-    columns = list(dict.fromkeys([*needs, *(["holdout"] if "holdout" in schema else [])]))
-    people = collect(frame, columns).with_columns(nw.col("openid").cast(nw.String))
+    chosen = with_groups(frame, [*needs, *(["holdout"] if "holdout" in schema else [])], groups)
+    people: nw.DataFrame[Any] = with_dtypes(collect(chosen, chosen.collect_schema().names()), groups)
+    people = people.with_columns(nw.col("openid").cast(nw.String))
     people = people.filter(~nw.col("assigned_at").is_null() & ~nw.col("openid").is_null())
     if people.is_empty():
         raise ValidationError(
@@ -223,8 +224,13 @@ def _watched(
     return over, window
 
 
-def _bought(orders: nw.LazyFrame[Any], people: nw.DataFrame[Any], window: int | None) -> Mapping[str, tuple[int, int]]:
-    """Count each user's orders, and add up their amounts, within the window; users without orders are not there."""
+def _bought(
+    orders: nw.LazyFrame[Any], people: nw.DataFrame[Any], window: int | None
+) -> Mapping[str, tuple[int, float]]:
+    """Count each user's orders, and add up their amounts, within the window; users without orders are not there.
+
+    As floats, which add whole fen exactly up to 2⁵³: Polars adds up integers of 32 bits in 32 bits.
+    """
     windows = people.select("openid", "assigned_us", until_us=nw.col("assigned_us") + (window or 0))
     there: Any = nw.from_native(give_back(windows, orders.to_native()))
     at, amount = nw.col("order_us"), nw.col("amount_fen")
@@ -234,7 +240,7 @@ def _bought(orders: nw.LazyFrame[Any], people: nw.DataFrame[Any], window: int | 
         joined.filter(in_time)
         .with_columns(an_order=nw.when(amount >= 0).then(nw.lit(1)).otherwise(nw.lit(0)))
         .group_by("openid")
-        .agg(nw.col("an_order").sum().cast(nw.Int64), nw.col("amount_fen").sum().cast(nw.Int64))
+        .agg(nw.col("an_order").sum().cast(nw.Int64), nw.col("amount_fen").cast(nw.Float64).sum())
     )
     found = collect(sums, ["openid", "an_order", "amount_fen"])
     return {openid: (count, total) for openid, count, total in found.iter_rows()}
@@ -250,10 +256,10 @@ def _groups(people: nw.DataFrame[Any], groups: list[str]) -> Iterator[tuple[tupl
 
 
 def _compare(
-    members: Sequence[Mapping[str, Any]], bought: Mapping[str, tuple[int, int]], holdout: float | None
+    members: Sequence[Mapping[str, Any]], bought: Mapping[str, tuple[int, float]], holdout: float | None
 ) -> Iterator[dict[str, Any]]:
     """Compare a group's two arms, by rate and by amount."""
-    nothing = (0, 0)
+    nothing = (0, 0.0)
     arms = [
         np.array([bought.get(p["openid"], nothing) for p in members if p["is_held_out"] == held], dtype=np.float64)
         for held in (False, True)

@@ -100,14 +100,14 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
     [{'used_count': 1, 'confirmed_count': 2, 'redemption_rate': 0.5}]
     """
     kinds = ["is_used", "is_confirmed", "is_matured"]
-    groups = groups_of(by, [*_RATES, *kinds, "count", "as_of"])
+    needs = ["stock_id", "coupon_state", "confirm_time", "valid_end_time"]
+    groups = groups_of(by, [*_RATES, "as_of"], own=needs, like=user_coupons)
     check_current(user_coupons)
-    needs = [*groups, "stock_id", "coupon_state", "confirm_time", "valid_end_time"]
-    frame, key = open_coupons(user_coupons, needs)
+    frame, key = open_coupons(user_coupons, needs, groups)
     state, read = nw.col("coupon_state"), nw.col("fetched_at")
     stock = [name for name in key if name != "coupon_code"]
     settled = state.is_in(_SETTLED).fill_null(False) & ~nw.col("stock_id").is_null()
-    flags = latest_coupons(frame, key, [*needs, *stock]).with_columns(
+    flags = latest_coupons(frame, key, [*groups, *needs, *stock]).with_columns(
         is_used=(state == "USED").fill_null(False),
         is_confirmed=~nw.col("confirm_time").is_null() | state.is_in(["PENDING", "EFFECTIVE", "USED"]).fill_null(False),
         is_matured=(
@@ -131,14 +131,18 @@ def redemption_rate(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None 
     )
     sums = [nw.col(name).sum() for name in _RATES if name.endswith("_count")]
     totals = (
-        counts.group_by(groups).agg(*sums, nw.col("as_of").max()).sort(*groups, nulls_last=True)
+        counts.group_by(list(groups)).agg(*sums, nw.col("as_of").max()).sort(*groups, nulls_last=True)
         if groups
         else counts.select(*sums, nw.col("as_of").max())
     )
-    result = totals.with_columns(
-        redemption_rate=_share("used_count", "confirmed_count"),
-        matured_rate=_share("matured_used_count", "matured_confirmed_count"),
-    ).select(*groups, *_RATES, "as_of")
+    result = (
+        totals.with_columns(
+            redemption_rate=_share("used_count", "confirmed_count"),
+            matured_rate=_share("matured_used_count", "matured_confirmed_count"),
+        )
+        .select(*groups, *_RATES, "as_of")
+        .rename(groups)
+    )
     back: IntoFrameT = give_back(result, user_coupons)
     return back
 
@@ -154,6 +158,7 @@ _ENDS: Mapping[str, Sequence[str]] = {
     "DELETED": (),
     "DEACTIVATED": ("deactivate_time",),
 }
+_TIMES = ("receive_time", "confirm_time", *(name for names in _ENDS.values() for name in names))
 _CURVE: Mapping[str, DType] = {
     "day": nw.Int64(),
     "at_risk": nw.Int64(),
@@ -244,21 +249,20 @@ def redemption_curve(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None
     >>> redemption_curve(coupons)["used_share"].tolist()  # A was used within a day; B is open, and is watched on
     [0.0, 0.5, 0.5]
     """
-    groups = groups_of(by, _CURVE)
+    groups = groups_of(by, _CURVE, own=[*_TIMES, "event"], like=user_coupons)
     check_current(user_coupons)
-    inner = {f"group {place}": name for place, name in enumerate(groups)}  # no name of the caller's meets one of ours
-    frame, key = _watched(user_coupons, inner)
+    frame, key = _watched(user_coupons, groups)
     counted = collect(
-        _lives(frame, key, list(inner))
-        .group_by(*inner, "cause", "hour")
+        _lives(frame, key, list(groups))
+        .group_by(*groups, "cause", "hour")
         .agg(nw.len().alias("count"), width=nw.col("width").sum().cast(nw.Int64), as_of=nw.col("fetched_at").max()),
-        [*inner, "cause", "hour", "count", "width", "as_of"],
-    ).sort(*inner, "hour", "cause", nulls_last=True)
+        [*groups, "cause", "hour", "count", "width", "as_of"],
+    ).sort(*groups, "hour", "cause", nulls_last=True)
     rows: list[dict[str, Any]] = []
-    for group, ends in groupby(counted.iter_rows(named=True), key=lambda row: tuple(row[name] for name in inner)):
+    for group, ends in groupby(counted.iter_rows(named=True), key=lambda row: tuple(row[name] for name in groups)):
         curve = _curve(list(ends))
-        rows += [dict(zip(groups, group, strict=True)) | day for day in curve]
-    schema = {**{name: counted.schema[place] for place, name in inner.items()}, **_CURVE}
+        rows += [dict(zip(groups.values(), group, strict=True)) | day for day in curve]
+    schema = {**{name: counted.schema[inner] for inner, name in groups.items()}, **_CURVE}
     result = nw.from_dict({name: [row[name] for row in rows] for name in schema}, schema, backend="pyarrow")
     back: IntoFrameT = give_back(result, user_coupons)
     return back
@@ -267,20 +271,12 @@ def redemption_curve(user_coupons: IntoFrameT, *, by: str | Sequence[str] | None
 def _watched(user_coupons: IntoFrame, groups: Mapping[str, str]) -> tuple[nw.LazyFrame[Any], list[str]]:
     """Say of every reading what it tells of its coupon's life, in microseconds since 1970, and beside it what others tell.
 
-    ``groups`` are the caller's columns, under the names they have in here.
-
     Instants become integers here, because DuckDB subtracts instants by the calendar of its session's zone.
     """
-    ends = [name for names in _ENDS.values() for name in names]
     has_events = "event" in nw.from_native(user_coupons).collect_schema()
-    needs = ["receive_time", "confirm_time", *ends, *(["event"] if has_events else [])]
-    frame, key = open_coupons(user_coupons, [*needs, *groups.values()])
-    frame = frame.select(
-        *dict.fromkeys([*key, *needs, "coupon_state", "fetched_at"]),
-        **{inner: nw.col(name) for inner, name in groups.items()},
-    )
+    frame, key = open_coupons(user_coupons, [*_TIMES, *(["event"] if has_events else [])], groups)
     state = nw.col("coupon_state")
-    at = {name: microseconds(frame, name) for name in ["receive_time", "confirm_time", "fetched_at", *ends]}
+    at = {name: microseconds(frame, name) for name in [*_TIMES, "fetched_at"]}
     told: nw.Expr = nw.lit(None, nw.Int64)
     for cause, names in _ENDS.items():
         for name in names:

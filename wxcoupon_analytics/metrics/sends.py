@@ -71,7 +71,7 @@ def daily_sends(stock_history: IntoFrameT) -> IntoFrameT:
     counts. A stock's ``sends`` add up to its last ``total_count``, unless there is an anomaly.
 
     A start below the last total seen before it (or below 0) is an anomaly, never negative sends. Rows that lack an id or a
-    counter say nothing and are left out. Stocks are told apart by ``brand_id`` too, when the frame has it.
+    counter, or have one below 0, say nothing and are left out. Stocks are told apart by ``brand_id`` too, when the frame has it.
 
     Examples
     --------
@@ -119,9 +119,8 @@ def last_readings(
         )
     # Null is a brand of its own, and what is compared with a neighbour must not be null.
     brand = nw.col("brand_id").fill_null("") if branded else nw.lit("")
-    known = frame.drop_nulls(["product_coupon_id", "stock_id", _TOTAL, _TODAY]).with_columns(
-        brand_id=brand, day=nw.col("fetched_at").dt.replace_time_zone(None).dt.date()
-    )
+    counted = frame.drop_nulls(["product_coupon_id", "stock_id", _TOTAL, _TODAY]).filter(nw.col(_TOTAL, _TODAY) >= 0)
+    known = counted.with_columns(brand_id=brand, day=nw.col("fetched_at").dt.replace_time_zone(None).dt.date())
     if until is not None:
         known = known.filter(nw.col("fetched_at") <= until)
     ordered = known.sort(*STOCK, "fetched_at", _TOTAL, _TODAY)

@@ -8,7 +8,7 @@ from typing import Any
 import narwhals as nw
 from narwhals.typing import IntoFrameT
 
-from wxcoupon_analytics.errors import ValidationError
+from wxcoupon_analytics.metrics.coupons import IDS, groups_of, with_dtypes, with_groups
 from wxcoupon_analytics.metrics.engines import (
     check_ids,
     collect,
@@ -91,21 +91,20 @@ def state_breakdown(
     >>> state_breakdown(coupons).query("count > 0")[["coupon_state", "count", "share"]].to_dict("records")
     [{'coupon_state': 'EFFECTIVE', 'count': 1, 'share': 0.5}, {'coupon_state': 'USED', 'count': 1, 'share': 0.5}]
     """
-    groups = [by] if isinstance(by, str) else list(by or ())
-    clash = sorted({name for name in groups if name in _ADDED or groups.count(name) > 1})
-    if clash:
-        raise ValidationError(f"by={by!r}: {', '.join(clash)} is given twice or is a column of the result itself")
-    key = ["stock_id", "coupon_code"] if deduplicate else []
-    needs = dict.fromkeys([*groups, *key, "coupon_state", "fetched_at"])
-    frame = open_frame(user_coupons, entity="user_coupons", needs=needs)
+    groups = groups_of(by, _ADDED, own=(), like=user_coupons)
     branded = ["brand_id"] if deduplicate and has_brand(user_coupons) else []
+    key = [*branded, *IDS] if deduplicate else []
+    needs = [*key, "coupon_state", "fetched_at"]
+    frame: Any = open_frame(user_coupons, entity="user_coupons", needs=[*groups.values(), *needs])
+    frame = with_groups(frame, needs, groups)
     if isinstance(frame, nw.DataFrame):
         # Narwhals over pandas misplaces an aggregate when a key is null throughout; over Arrow it does not.
-        frame = collect(frame, list(dict.fromkeys([*branded, *needs])))
+        frame = collect(frame, frame.columns)
+    frame = with_dtypes(frame, groups)
     if deduplicate:
-        frame = latest_coupons(frame, [*branded, *key], groups)
+        frame = latest_coupons(frame, key, list(groups))
     counted = frame.group_by(*groups, "coupon_state").agg(nw.len().alias("count"), as_of=nw.col("fetched_at").max())
-    result = _fill(collect(counted, [*groups, "coupon_state", "count", "as_of"]), groups)
+    result = _fill(collect(counted, [*groups, "coupon_state", "count", "as_of"]), list(groups)).rename(groups)
     back: IntoFrameT = give_back(result, user_coupons)
     return back
 

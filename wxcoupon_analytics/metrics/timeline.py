@@ -8,6 +8,7 @@ from typing import Any
 import narwhals as nw
 from narwhals.typing import IntoFrameT
 
+from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.metrics.coupons import open_coupons
 from wxcoupon_analytics.metrics.engines import collect, give_back
 from wxcoupon_analytics.metrics.states import LIFECYCLE, latest_coupons
@@ -49,7 +50,7 @@ def state_history(user_coupon_history: IntoFrameT) -> IntoFrameT:
     Raises
     ------
     ValidationError
-        A column is missing, ids are floats, or ``fetched_at`` is not timezone-aware.
+        A column is missing, ids are floats, ``fetched_at`` is not timezone-aware, or ``fetched_day`` is no date.
 
     Notes
     -----
@@ -70,6 +71,11 @@ def state_history(user_coupon_history: IntoFrameT) -> IntoFrameT:
     [['2026-11-01', 'EFFECTIVE', '2'], ['2026-11-03', 'EFFECTIVE', '1'], ['2026-11-03', 'USED', '1']]
     """
     frame, key = open_coupons(user_coupon_history, ["fetched_day"])
+    if (dtype := frame.collect_schema()["fetched_day"]) not in {nw.Date, nw.Unknown}:  # unknown: null throughout
+        raise ValidationError(
+            f"fetched_day of the user_coupons frame is {dtype}, not a date: make it one from fetched_at, in pandas with "
+            "frame['fetched_at'].dt.tz_convert('Asia/Shanghai').dt.date"
+        )
     followed = frame.filter(~nw.any_horizontal(*(nw.col(name).is_null() for name in _MUST), ignore_nulls=False))
     daily = latest_coupons(followed, [*key, "fetched_day"], [*key, "fetched_day"])
     # What a coupon leaves is told from having been nowhere: an unknown state is a state here.

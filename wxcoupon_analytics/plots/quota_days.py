@@ -19,6 +19,7 @@ from wxcoupon_analytics.drawing import (
     checked_top,
     cut_text,
     day_axis,
+    greys,
     key_of,
     letters_on,
     name_bars,
@@ -119,12 +120,18 @@ def _draw_cells(ax: Axes, rows: Sequence[Row], shown: Sequence[StockKey], first:
         cmap=_FILL,
         vmin=0,
         vmax=1,
-        edgecolors="white",
+        edgecolors=greys(ax).ground,
         linewidth=1 if days <= _BORDERED else 0,
     )
     hits = [(row["day"].toordinal(), place[key_of(row)]) for row in rows if row["hit"]]
     ax.plot(
-        [x for x, _ in hits], [y for _, y in hits], "o", color=AHEAD, markersize=5.5, markeredgecolor="white", zorder=3
+        [x for x, _ in hits],
+        [y for _, y in hits],
+        "o",
+        color=AHEAD,
+        markersize=5.5,
+        markeredgecolor=greys(ax).ground,
+        zorder=3,
     )
     for row in rows if days <= _WRITTEN else ():
         if row["used_share"] is not None and not row["hit"]:

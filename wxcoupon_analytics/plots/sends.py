@@ -11,10 +11,7 @@ from narwhals.typing import IntoFrame
 
 from wxcoupon_analytics.drawing import (
     AHEAD,
-    EDGE,
-    FAINT,
     GAP,
-    INK,
     LIMIT,
     ON_LIGHT,
     SENT,
@@ -27,6 +24,7 @@ from wxcoupon_analytics.drawing import (
     count_text,
     cut_text,
     day_axis,
+    greys,
     key_of,
     latest_readings,
     name_bars,
@@ -80,10 +78,11 @@ def plot_daily_sends(
     -------
     Axes
         A row a stock, those that run out soonest first. Bars are ``sends`` of ``daily_sends`` (coupons), each row on a
-        scale of its own whose peak is labelled; dashed the daily limit, unless it is above ten times the peak. After them a line at ``rate_per_day`` to
-        ``expected_date``, with a band from ``low_date`` to ``high_date``; beside the row what is left, the rate, the
-        pace (``pace``) and the date, or why there is none. Days without a snapshot are one grey block, for what was sent
-        in them is known only together.
+        scale of its own whose peak is labelled; dashed the daily limit, unless it is above ten times the peak. After
+        them a line at ``rate_per_day`` to ``expected_date``, with a band from ``low_date`` to ``high_date``, which knows
+        no trend (see ``exhaustion_forecast``); beside the row what is left, the rate, the pace (``pace``) and the date,
+        or why there is none. Days without a snapshot are one grey block, for what was sent in them is known only
+        together.
 
     Raises
     ------
@@ -155,7 +154,7 @@ class _Stock:
     def draw(self, ax: Axes, y: int, *, every: bool, end: date) -> None:
         """Draw the row whose middle is y, labelling every bar or only the highest, up to a day ahead."""
         floor = y + _TALL / 2
-        ax.axhline(floor, color=EDGE, linewidth=0.8, zorder=1)
+        ax.axhline(floor, color=greys(ax).edge, linewidth=0.8, zorder=1)
         self._draw_bars(ax, floor, every=every and len(self.days) <= _FEW_DAYS)
         self._draw_doubtful(ax, floor)
         if self.days and self._dashes is not None:
@@ -190,7 +189,17 @@ class _Stock:
             elif days > 1:
                 ax.bar(first - 0.46, -_TALL / 2, days - 0.08, bottom=floor, align="edge", color=GAP, zorder=2)
                 at, count = (first + days / 2 - 0.5, floor - _TALL / 4), count_text(day["sends"])
-                ax.text(*at, count, ha="center", va="center", color=ON_LIGHT, font=letters(7.5), zorder=5)
+                halo = [withStroke(linewidth=2, foreground=GAP)]  # a count may be wider than its block
+                ax.text(
+                    *at,
+                    count,
+                    ha="center",
+                    va="center",
+                    color=ON_LIGHT,
+                    font=letters(7.5),
+                    zorder=5,
+                    path_effects=halo,
+                )
 
     def _draw_forecast(self, ax: Axes, floor: float, end: float) -> None:
         """Draw the band of dates, and a line at the rate to the expected one; both stop at the end of the axis."""
@@ -244,7 +253,7 @@ def _write_right(ax: Axes, y: float, lines: Sequence[str]) -> None:
             xytext=(8, 6.5 * up),
             textcoords="offset points",
             va="center",
-            color=FAINT if up > 0 else INK,
+            color=greys(ax).faint if up > 0 else greys(ax).ink,
             fontproperties=letters(8.5),
             annotation_clip=False,
         )
@@ -259,8 +268,8 @@ def _write_over(ax: Axes, x: float, y: float, count: int) -> None:
         textcoords="offset points",
         ha="center",
         va="bottom",
-        color=INK,
+        color=greys(ax).ink,
         font=letters(7.5),
         zorder=5,
-        path_effects=[withStroke(linewidth=2, foreground="white")],
+        path_effects=[withStroke(linewidth=2, foreground=greys(ax).ground)],
     )

@@ -23,6 +23,7 @@ from wxcoupon_analytics.drawing import (
     cut_text,
     day_axis,
     draw_tracks,
+    greys,
     group_labels,
     label_ends,
     letters_on,
@@ -120,7 +121,7 @@ def _stack(ax: Axes, y: int, rows: Iterable[Row], colours: Mapping[str | None, s
     start = 0.0
     for row in rows:
         width, colour = row["share"] or 0.0, colours[row["coupon_state"]]
-        ax.barh(y, width, left=start, height=BAR, color=colour, edgecolor="white", linewidth=0.6, zorder=2)
+        ax.barh(y, width, left=start, height=BAR, color=colour, edgecolor=greys(ax).ground, linewidth=0.6, zorder=2)
         text = count_text(row["count"])
         if width > 0.012 * (len(text) + 1):
             ink = letters_on(colour)

@@ -10,16 +10,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wxcoupon_analytics.drawing import EDGE, FAINT, INK, TRACK
+from wxcoupon_analytics.drawing import DARK, LIGHT
 
-# What a page may set to draw the same plot on a dark ground.
-_VARIABLES = {
-    INK: "--plot-ink",
-    FAINT: "--plot-faint",
-    EDGE: "--plot-edge",
-    TRACK: "--plot-track",
-    "#ffffff": "--plot-ground",
-}
 _ID = re.compile(r'(?<=\bid=")([^"]+)(?=")|(?<=href="#)([^"]+)(?=")|(?<=url\(#)([^)]+)(?=\))')
 
 
@@ -61,8 +53,8 @@ def svg_text(plot: Axes | Figure, *, name: str) -> str:
     element = element[element.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = _ID.sub(lambda found: f"{name}-{found[0]}", element)
-    for colour, variable in _VARIABLES.items():
-        element = re.sub(rf"(?<=: ){colour}\b", f"var({variable}, {colour})", element, flags=re.IGNORECASE)
+    for name_of, light, dark in zip(LIGHT._fields, LIGHT, DARK, strict=True):
+        element = re.sub(rf"(?<=: )({light}|{dark})\b", f"var(--plot-{name_of}, {light})", element, flags=re.IGNORECASE)
     label = escape(title.replace(r"\$", "$"))
     width, height = figure.get_size_inches() * 72
     opening = (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
+import duckdb
 import narwhals as nw
 import pandas as pd
 
@@ -19,19 +20,16 @@ from wxcoupon_analytics.metrics import (
     state_changes,
 )
 from wxcoupon_analytics.metrics.engines import collect, give_back
-from wxcoupon_analytics.report.numbers import (
-    Tables,
-    change,
+from wxcoupon_analytics.report.coupon_numbers import (
     cohort_shares,
     deletions_by_stock,
-    frame,
-    named,
     overall_coverage,
     redeemed_value,
-    rows_of,
     stuck_by_stock,
+    unread_after,
     used_in,
 )
+from wxcoupon_analytics.report.numbers import Tables, change, frame, named, rows_of
 from wxcoupon_analytics.report.readings import Readings
 
 STUCK: Final = timedelta(hours=24)  # a coupon is normally confirmed within seconds
@@ -46,7 +44,7 @@ def coupon_tables(found: Readings, budget: pd.DataFrame, names: pd.DataFrame) ->
     tables = {
         "rates": _rates(found, known),
         "states": _states(found),
-        "redemption": _redemption(known, rates, names),
+        "redemption": _redemption(known, rates, names, _unread(found)),
         "redeemed_value": redeemed_value(
             used_in(coupons, found.week), used_in(coupons, found.week.before), rates, budget
         ),
@@ -114,24 +112,66 @@ def _states(found: Readings) -> pd.DataFrame:
     )
 
 
-def _redemption(known: pd.DataFrame, rates: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
+def _unread(found: Readings) -> pd.DataFrame:
+    """Count, of both weeks, the coupons that may have been used after they were last read; of a week that runs nobody can."""
+    if not found.is_over:
+        return frame([], stock_id="text", unread_count="count", previous_unread_count="count")
+    now, before = (unread_after(found.coupons, week) for week in (found.week, found.week.before))
+    joined = now.merge(before.rename(columns={"unread_count": "previous_unread_count"}), on="stock_id", how="outer")
+    return joined.fillna({"unread_count": 0, "previous_unread_count": 0})
+
+
+def _redemption(known: pd.DataFrame, rates: pd.DataFrame, names: pd.DataFrame, unread: pd.DataFrame) -> pd.DataFrame:
     """Put how many of its coupons are known beside each stock's rates; a stock of which none is known has none."""
-    joined = named(known.drop(columns="as_of").merge(rates, on="stock_id", how="left"), names)
+    of_stocks = known.drop(columns="as_of").merge(rates, on="stock_id", how="left")
+    joined = named(of_stocks.merge(unread, on="stock_id", how="left"), names)
     return joined.sort_values(["known_count", "stock_id"], ascending=[False, True], ignore_index=True)
 
 
 def _stuck(found: Readings) -> pd.DataFrame:
     """Find what waits for a confirmation; only that comes here, as pandas has a duration that DuckDB lacks."""
     waiting = _here(found.coupons.filter("coupon_state = 'CONFIRMING'"))
-    at = max([found.closing, *waiting["fetched_at"]])  # a fetch that goes over midnight is read to its end
-    return stuck_by_stock(confirming_age(waiting, now=at), longer_than=STUCK)
+    last_read = max(waiting["fetched_at"], default=found.closing)
+    return stuck_by_stock(confirming_age(waiting, now=last_read), longer_than=STUCK)
 
 
 def _deletions(found: Readings) -> pd.DataFrame:
     """Count what was found deleted this week and, if coupons were known at its beginning, the week before."""
+    unread = unread_after(found.coupons, found.week) if found.is_over and found.knew_at_opening else None
     return deletions_by_stock(
-        state_changes(found.coupon_history),
+        _found_deleted(found),
+        found.week,
+        opening=found.opening,
         since=found.closing_before - timedelta(days=7) if found.knew_deletions else None,
-        before=found.opening,
-        until=found.closing,
+        unread=unread,
     )
+
+
+def _found_deleted(found: Readings) -> pd.DataFrame:
+    """List the coupons found deleted, and after when each was: its last reading before, or its receipt if there was none.
+
+    A coupon that came and went between two fetches shows no change of its state, and is as deleted as the others.
+    """
+    key, columns = ["stock_id", "coupon_code"], ["product_coupon_id", "from_state", "changed_after", "as_of"]
+    changes = state_changes(found.coupon_history)
+    told = found.coupon_history.dropna(subset="coupon_state").sort_values("fetched_at", kind="stable")
+    first = told.drop_duplicates(key)
+    is_recent = first["fetched_at"] > found.closing_before - timedelta(days=7)
+    came_and_went = (
+        first[is_recent & (first["coupon_state"] == "DELETED")]
+        .rename(columns={"receive_time": "changed_after", "fetched_at": "as_of"})
+        .assign(from_state=pd.Series(dtype="string"))
+    )
+    listed = pd.concat([part[[*key, *columns]] for part in (changes[changes["is_silent"]], came_and_went)])
+    # A history tells of changes only: that a coupon was read again, and was the same, the current state knows.
+    codes = (duckdb.ConstantExpression(code) for code in listed["coupon_code"])
+    of_found = duckdb.ColumnExpression("coupon_code").isin(*codes) if len(listed) else "false"
+    alive = found.coupons_opening.filter(of_found).filter("coupon_state <> 'DELETED'")
+    read = frame(
+        alive.project("stock_id, coupon_code, fetched_at").fetchall(),
+        stock_id="text",
+        coupon_code="text",
+        read_at="time",
+    )
+    joined = listed.merge(read, on=key, how="left")
+    return joined.assign(changed_after=joined[["changed_after", "read_at"]].max(axis=1))

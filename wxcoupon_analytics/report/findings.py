@@ -11,7 +11,7 @@ import pandas as pd
 
 from wxcoupon_analytics.report.numbers import Tables, rows_of
 from wxcoupon_analytics.report.readings import Readings
-from wxcoupon_analytics.report.tables import SOON
+from wxcoupon_analytics.report.tables import ENDED, SOON, STALE
 from wxcoupon_analytics.report.wording import Text, named_value, text_of
 
 _NAMED: Final = 3  # stocks of a kind that are named one by one
@@ -32,8 +32,9 @@ def headline(found: Readings, tables: Tables, lang: str) -> str:
     numbers = {"n": f"{sends:,}", "most": f"{most or sends:,}"}
     parts = [text[key].format(name=found.week.name, change=_than_before(low, high, text), **numbers)]
     if "used" in told:
-        used, _, low, high = told["used"]
-        parts.append(text["headline_used"].format(n=f"{used:,}", change=_than_before(low, high, text)))
+        used, most, low, high = told["used"]
+        key = "headline_used_at_least" if most is None else "headline_used"
+        parts.append(text[key].format(n=range_text(used, most or used), change=_than_before(low, high, text)))
     if soon := told["running_out"][0]:
         parts.append(text["headline_soon"].format(n=soon))
     return "".join([*parts, text["headline_end"]])
@@ -42,30 +43,29 @@ def headline(found: Readings, tables: Tables, lang: str) -> str:
 def actions(found: Readings, tables: Tables, lang: str) -> list[str]:
     """Say what needs somebody, the most urgent first."""
     text = text_of(lang)
+    called = _names(tables, text)
     said = [
         *_stale(found, tables, text, lang),
-        *_each(_running_out(found, tables), lambda row: _soon_text(row, text), "forecast", text),
+        *_each(_running_out(found, tables), lambda row: _soon_text(row, called(row), text), "forecast", text),
         *_each(
             sorted(
                 rows_of(tables["confirming"], *_STOCK, "stuck_count", "longest_age"),
                 key=lambda row: row[3],
                 reverse=True,
             ),
-            lambda row: text["act_stuck"].format(stock=stock_name(row), n=f"{row[3]:,}", age=age_text(row[4], text)),
+            lambda row: text["act_stuck"].format(stock=called(row), n=f"{row[3]:,}", age=age_text(row[4], text)),
             "confirming",
             text,
         ),
         *_each(
             sorted(
-                (
-                    row
-                    for row in rows_of(tables["limits"], *_STOCK, "days_hit", "max_count_per_day", "hit_days")
-                    if row[3]
-                ),
+                (row for row in rows_of(tables["limits"], *_STOCK, *_HITS) if row[3]),
                 key=lambda row: row[3],
                 reverse=True,
             ),
-            lambda row: text["act_hit"].format(stock=stock_name(row), n=row[3], limit=f"{row[4]:,}", days=row[5]),
+            lambda row: text["act_hit_at_least" if row[4] is None else "act_hit"].format(
+                stock=called(row), n=row[3], limit=f"{row[5]:,}", days=row[6]
+            ),
             "limits",
             text,
         ),
@@ -93,6 +93,18 @@ def stock_name(row: Sequence[Any]) -> str:
 
 
 _STOCK: Final = ("stock_id", "name", "remark")
+_HITS: Final = ("days_hit", "days_hit_at_most", "max_count_per_day", "hit_days")
+
+
+def _names(tables: Tables, text: Text) -> Callable[[Sequence[Any]], str]:
+    """Make what calls a stock in a sentence: with its id, where another one is called the same."""
+    names = Counter(stock_name(row) for row in rows_of(tables["sends"], *_STOCK))
+
+    def called(row: Sequence[Any]) -> str:
+        name = stock_name(row)
+        return text["stock_called"].format(name=name, id=row[0]) if names[name] > 1 else name
+
+    return called
 
 
 def range_text(least: int, most: int | None) -> str:
@@ -128,10 +140,10 @@ def _running_out(found: Readings, tables: Tables) -> list[tuple[Any, ...]]:
     return [row for row in rows_of(tables["forecast"], *columns) if row[3] is not None and row[3] <= ends]
 
 
-def _soon_text(row: Sequence[Any], text: Text) -> str:
+def _soon_text(row: Sequence[Any], stock: str, text: Text) -> str:
     day, low, high, left = row[3:]
     key = "act_soon_between" if low and high and low != high else "act_soon"
-    return text[key].format(stock=stock_name(row), day=day, low=low, high=high, left=f"{left:,}")
+    return text[key].format(stock=stock, day=day, low=low, high=high, left=f"{left:,}")
 
 
 def _stale(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[str]:
@@ -147,16 +159,30 @@ def _notes(found: Readings, tables: Tables, text: Text, lang: str) -> Iterator[s
     yield from _about_snapshots(found, tables, text, lang)
     if found.is_over:
         yield from _not_exact(tables["sends"], text, lang)
+        if n := int(tables["limits"]["days_hit_at_most"].isna().sum()):
+            yield text["know_limits"].format(n=n)
     if not found.knows_coupons:
         yield text["know_no_coupons"]
         return
     if not found.knew_coupons:
         yield text["know_no_before"]
-    if not found.knows_deletions:
-        yield text["know_no_deletions"]
+    yield from _about_deletions(found, tables, text)
     covered = dict(rows_of(tables["rates"], "measure", "rate")).get("coverage")
     if covered is not None and covered < _ENOUGH:
         yield text["know_coverage"].format(share=f"{covered:.1%}")
+
+
+def _about_deletions(found: Readings, tables: Tables, text: Text) -> Iterator[str]:
+    """Tell why deletions are not known, or not exactly."""
+    if not found.knows_deletions:
+        yield text["know_no_deletions"]
+    elif not found.knew_at_opening:
+        first = dict(rows_of(tables["freshness"], "entity", "first_taken_at"))["user_coupons"]
+        yield text["know_first_coupons"].format(at=first)
+    elif n := int(tables["deletions"]["undated_count"].sum()):
+        yield text["know_undated"].format(n=f"{n:,}")
+    if n := int(tables["redemption"]["unread_count"].sum()):
+        yield text["know_unread"].format(n=f"{n:,}")
 
 
 def _not_exact(sends: pd.DataFrame, text: Text, lang: str) -> Iterator[str]:
@@ -164,7 +190,7 @@ def _not_exact(sends: pd.DataFrame, text: Text, lang: str) -> Iterator[str]:
     reasons: dict[str, Counter[str]] = {"know_range": Counter(), "know_at_least": Counter()}
     for exact, most, why in rows_of(sends, "sends", "sends_at_most", "why_not_exact"):
         if exact is None:
-            # A stock without any reading in the weeks looked at has no reason of its own.
+            # A stock whose counters no reading told has no reason of its own.
             reasons["know_at_least" if most is None else "know_range"][why or "not_read_after"] += 1
     for key, counts in reasons.items():
         if counts:
@@ -185,11 +211,22 @@ def _about_snapshots(found: Readings, tables: Tables, text: Text, lang: str) -> 
         yield text["know_one"]
     elif len(missing) == len(begun):
         yield text["know_no_days"].format(at=taken.max())
-    elif missing:
-        yield text["know_gaps"].format(days=", ".join(f"{day:%m-%d}" for day in missing))
+    else:
+        within = [day for day in missing if min(days) < day < max(days)]
+        without = [day for day in missing if day not in within]
+        for key, those in (("know_gaps", within), ("know_outside", without)):
+            if those:
+                yield text[key].format(days=", ".join(f"{day:%m-%d}" for day in those))
     if found.is_over and taken.max() < pd.Timestamp(found.week.end):
         # The closing lies before the present once that Monday is over; until then the snapshot may still come.
         yield text["know_not_closed" if found.closing < found.now else "know_not_closed_yet"]
+    old = [
+        state
+        for state, as_of in rows_of(tables["sends"], "state", "as_of")
+        if state not in ENDED and taken.max() - as_of > STALE
+    ]
+    if old:
+        yield text["know_old_stocks"].format(n=len(old))
     if partial := list(_cut_short(found, lang)):
         yield text["know_incomplete"].format(which=", ".join(partial))
 

@@ -1,11 +1,11 @@
-"""What a weekly report says that no metric says: sums over a week, and how it stands against the week before.
+"""What a weekly report says of stocks that no metric says: sums over a week, and how it stands against the week before.
 
 Each function takes a metric's result (pandas) and names its columns; everything else in a report is a metric itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -87,7 +87,7 @@ def change_between(
     return (low, high) if low is not None and high is not None and low * high >= 0 else (None, None)
 
 
-def week_sends(daily_sends: pd.DataFrame, week: Week) -> pd.DataFrame:
+def week_sends(daily_sends: pd.DataFrame, week: Week, *, ended: Collection[str] = ()) -> pd.DataFrame:
     """Add up what each stock sent in a week, exactly or between bounds that nothing is assumed for.
 
     Parameters
@@ -95,25 +95,29 @@ def week_sends(daily_sends: pd.DataFrame, week: Week) -> pd.DataFrame:
     daily_sends : DataFrame
         Of :func:`~wxcoupon_analytics.metrics.sends.daily_sends`.
     week : Week
+    ended : collection of str
+        The stocks that had stopped sending for good when last read: their last day is not open.
 
     Returns
     -------
     DataFrame
         One row a stock:
 
-        ================= ================ =========================================================================
+        ================= ================ ================================================================
         column            dtype, unit      meaning
-        ================= ================ =========================================================================
+        ================= ================ ================================================================
         product_coupon_id string
         stock_id          string
         sends             Int64, coupons   sent in the week; null when the bounds differ
         sends_at_least    Int64, coupons   what was certainly sent in it
         sends_at_most     Int64, coupons   what can have been sent in it; null when nothing bounds it
-        why_not_exact     string           ``first_read`` (some were sent before the first reading of the weeks looked at,
-                                           which came after the week's Monday), ``gap_at_edge`` (an interval without
-                                           readings reaches over an edge of the week), ``not_read_after`` (its last reading is of the week or
-                                           earlier), ``counter_backwards``; of several the last named; null when exact
-        ================= ================ =========================================================================
+        why_not_exact     string           null when exact; of several reasons the last of these:
+        ================= ================ ================================================================
+
+        - ``first_read``: some were sent before the first reading of the weeks looked at, which came after the week's Monday;
+        - ``gap_at_edge``: an interval without readings reaches over an edge of the week;
+        - ``not_read_after``: the last reading is of the week or earlier;
+        - ``counter_backwards``: the counters went backwards.
 
     Notes
     -----
@@ -124,11 +128,11 @@ def week_sends(daily_sends: pd.DataFrame, week: Week) -> pd.DataFrame:
     """
     found = []
     first, last = week.monday, week.days[-1]
-    for key, rows in _by_stock(daily_sends, "day", "days_covered", "sends", "sends_at_least", "complete", "anomaly"):
+    for key, rows in by_stock(daily_sends, "day", "days_covered", "sends", "sends_at_least", "complete", "anomaly"):
         least = 0
         most: int | None = 0
         reasons: list[str] = []
-        for begins, ends, sends, seen, reason in _intervals(rows):
+        for begins, ends, sends, seen, reason in _intervals(rows, has_ended=key[1] in ended):
             if begins > last or ends < first:
                 continue
             seen_in, seen_before = (seen, 0) if begins >= first else (0, seen)
@@ -154,7 +158,7 @@ def week_sends(daily_sends: pd.DataFrame, week: Week) -> pd.DataFrame:
 _REASONS: Final = ("first_read", "gap_at_edge", "not_read_after", "counter_backwards")
 
 
-def _intervals(rows: Sequence[tuple[Any, ...]]) -> list[tuple[date, date, int | None, int, str]]:
+def _intervals(rows: Sequence[tuple[Any, ...]], *, has_ended: bool) -> list[tuple[date, date, int | None, int, str]]:
     """Give a stock's rows a first and a last day, their sends where known, and why a part of them would not be exact."""
     (_, _, before, _, _, anomaly), *later = rows
     found = [(date.min, later[0][0] - _DAY, before, 0, "counter_backwards" if anomaly else "first_read")]
@@ -164,39 +168,88 @@ def _intervals(rows: Sequence[tuple[Any, ...]]) -> list[tuple[date, date, int | 
                 (day, day + days * _DAY - _DAY, sends, seen, "counter_backwards" if anomaly else "gap_at_edge")
             )
         else:
-            found.append((day, date.max, None, seen, "not_read_after"))
+            found.append((day, date.max, seen if has_ended else None, seen, "not_read_after"))
     return found
 
 
-def week_limits(quota_days: pd.DataFrame, week: Week) -> pd.DataFrame:
+Limits = dict[tuple[str, str], dict[date, int | None]]
+
+
+def day_limits(stock_history: pd.DataFrame) -> Limits:
+    """Take every stock's daily limit in the last reading of each Beijing day: None where it had none."""
+    limit, counters = (
+        "stock_send_rule_max_count_per_day",
+        ["sent_count_info_total_count", "sent_count_info_today_count"],
+    )
+    found: Limits = {}
+    known = stock_history.dropna(subset=[*STOCK, *counters]).sort_values("fetched_at", kind="stable")
+    for product, stock, at, value in rows_of(known, *STOCK, "fetched_at", limit):
+        found.setdefault((product, stock), {})[at.date()] = value
+    return found
+
+
+def week_limits(
+    quota_days: pd.DataFrame,
+    daily_sends: pd.DataFrame,
+    limits: Limits,
+    week: Week,
+    *,
+    ended: Collection[str] = (),
+) -> pd.DataFrame:
     """Say how much of its daily limit each stock used in a week, and on which days it was hit.
 
     Parameters
     ----------
-    quota_days : DataFrame
-        Of :func:`~wxcoupon_analytics.metrics.pacing.quota_days`.
+    quota_days, daily_sends : DataFrame
+        Of :func:`~wxcoupon_analytics.metrics.pacing.quota_days` and :func:`~wxcoupon_analytics.metrics.sends.daily_sends`.
+    limits : dict
+        Of :func:`day_limits`.
     week : Week
+    ended : collection of str
+        The stocks that had stopped sending for good when last read.
 
     Returns
     -------
     DataFrame
-        One row a stock with a day known: ``product_coupon_id``, ``stock_id`` (string); ``max_count_per_day`` (Int64,
-        coupons: the last day's); ``days_known``, ``days_hit``, ``days_idle`` (Int64, days: nothing was sent on the idle
-        ones); ``hit_days`` (string: their dates); ``used_share`` (Float64, 0–1: sends by limits over the days known);
-        ``unused_count`` (Int64, coupons: what the limits of those days would have allowed besides).
+        One row a stock with a daily limit on a day known, or that may have hit one on a day that is not:
+        ``product_coupon_id``, ``stock_id`` (string); ``max_count_per_day`` (Int64, coupons: the last known);
+        ``days_known`` (Int64, days); ``days_hit`` (Int64, days on which it was certainly hit) and ``days_hit_at_most``
+        (the same; null when it may have been hit on others); ``days_idle`` (Int64, days known on which nothing was sent);
+        ``hit_days`` (string: the dates); ``used_share`` (Float64, 0–1: sends by limits over the days known);
+        ``unused_count`` (Int64, coupons: what the limits of those days would have allowed besides). Of a limit that was
+        changed on a day, the higher counts as that day's.
     """
+    quotas = dict(by_stock(quota_days, "day", "max_count_per_day", "sends", "hit"))
     found = []
-    for key, rows in _by_stock(quota_days, "day", "max_count_per_day", "sends", "hit"):
-        days = [row for row in rows if week.monday <= row[0] <= week.days[-1]]
-        if not days:
+    for key, intervals in by_stock(daily_sends, "day", "days_covered", "sends", "sends_at_least", "complete"):
+        of_stock = limits.get(key, {})
+        known = [limit for limit in of_stock.values() if limit is not None]
+        before = dict(zip([*of_stock][1:], of_stock.values(), strict=False))
+        days = [
+            (day, max(limit, of_stock.get(day + _DAY) or 0), sends, hit)
+            for day, limit, sends, hit in quotas.get(key, [])
+            if week.monday <= day <= week.days[-1]
+        ]
+        told = {day for day, _, _, hit in days if hit is not None}
+        spans = _spans_without_hit(intervals, of_stock, before, has_ended=key[1] in ended)
+        open_days = [day for day in week.days if day not in told and not any(a <= day <= b for a, b in spans)]
+        if not known or not (days or open_days):
             continue
-        allowed, sent = (sum(row[place] for row in days) for place in (1, 2))
+        allowed, sent = sum(limit for _, limit, _, _ in days), sum(sends for _, _, sends, _ in days)
         hits = [day for day, _, _, hit in days if hit]
-        unused = sum(max(limit - sends, 0) for _, limit, sends, _ in days)
-        idle = sum(sends == 0 for _, _, sends, _ in days)
-        dates = ", ".join(f"{day:%m-%d}" for day in hits)
-        share = sent / allowed if allowed else None
-        found.append((*key, days[-1][1], len(days), len(hits), idle, dates or None, share, unused))
+        found.append(
+            (
+                *key,
+                days[-1][1] if days else known[-1],
+                len(days),
+                len(hits),
+                None if open_days else len(hits),
+                sum(sends == 0 for _, _, sends, _ in days),
+                ", ".join(f"{day:%m-%d}" for day in hits) or None,
+                sent / allowed if allowed else None,
+                sum(max(limit - sends, 0) for _, limit, sends, _ in days) if days else None,
+            )
+        )
     return frame(
         found,
         product_coupon_id="text",
@@ -204,6 +257,7 @@ def week_limits(quota_days: pd.DataFrame, week: Week) -> pd.DataFrame:
         max_count_per_day="count",
         days_known="count",
         days_hit="count",
+        days_hit_at_most="count",
         days_idle="count",
         hit_days="text",
         used_share="share",
@@ -211,192 +265,30 @@ def week_limits(quota_days: pd.DataFrame, week: Week) -> pd.DataFrame:
     )
 
 
-def used_in(coupons: Any, week: Week) -> pd.DataFrame:
-    """Count the coupons used in a week, by stock: in state USED, and used within it. A use taken back is none.
-
-    Parameters
-    ----------
-    coupons : DuckDB relation
-        Current user coupons with ``used_at``, one row a coupon. A coupon of several uses is used with the last of them.
-    week : Week
-
-    Returns
-    -------
-    DataFrame
-        ``stock_id`` (string), ``used_count`` (Int64, coupons); stocks without a use have no row.
-    """
-    within = f"used_at >= '{week.start.isoformat()}' AND used_at < '{week.end.isoformat()}'"
-    counted = (
-        coupons.filter(f"coupon_state = 'USED' AND {within}")
-        .aggregate("stock_id, count(*) AS used_count", "stock_id")
-        .order("stock_id")
-    )
-    return frame(counted.fetchall(), stock_id="text", used_count="count")
-
-
-def redeemed_value(
-    used: pd.DataFrame, used_before: pd.DataFrame, used_to_date: pd.DataFrame, budget_use: pd.DataFrame
-) -> pd.DataFrame:
-    """Estimate the face value of the coupons used, by the basis of their discount: never added up across bases.
-
-    .. math:: value = \\sum_{stocks} discount \\times used
-
-    Parameters
-    ----------
-    used, used_before, used_to_date : DataFrame
-        ``stock_id, used_count``: used in the week, in the week before, and ever.
-    budget_use : DataFrame
-        Of :func:`~wxcoupon_analytics.metrics.budget.budget_use`, for ``discount_fen`` and ``discount_basis``.
-
-    Returns
-    -------
-    DataFrame
-        One row a basis with a coupon used: ``discount_basis`` (string); ``used_count``, ``previous_used_count``,
-        ``used_to_date_count`` (Int64, coupons); ``value_fen``, ``previous_value_fen``, ``value_to_date_fen`` (Int64,
-        fen; null when the discount is not known); ``change_share`` (Float64, of the value). A fixed discount makes a
-        ceiling (a user may pay less than it), one at the threshold a floor.
-    """
-    worth = {stock: rest for stock, *rest in rows_of(budget_use, "stock_id", "discount_fen", "discount_basis")}
-    sums: dict[str, list[int | None]] = {}
-    for place, counts in enumerate((used, used_before, used_to_date)):
-        for stock, count in rows_of(counts, "stock_id", "used_count"):
-            fen, basis = worth.get(stock, (None, "unknown"))
-            if not count:
-                continue
-            total = sums.setdefault(basis, [0, 0, 0, *([None] * 3 if fen is None else [0] * 3)])
-            total[place] = (total[place] or 0) + count
-            if fen is not None:
-                total[place + 3] = (total[place + 3] or 0) + fen * count
-    order = ["fixed", "at_threshold", "price_difference", "unknown"]
-    found = [(basis, *sums[basis], change(sums[basis][3], sums[basis][4])[1]) for basis in order if basis in sums]
-    return frame(
-        found,
-        discount_basis="text",
-        used_count="count",
-        previous_used_count="count",
-        used_to_date_count="count",
-        value_fen="count",
-        previous_value_fen="count",
-        value_to_date_fen="count",
-        change_share="share",
-    )
+def _spans_without_hit(
+    intervals: Sequence[tuple[Any, ...]],
+    limits: Mapping[date, int | None],
+    limits_before: Mapping[date, int | None],
+    *,
+    has_ended: bool,
+) -> list[tuple[date, date]]:
+    """Give the spans of days on which a stock certainly hit no limit: it sent nothing, or too little, or had none."""
+    (_, _, first, _, _), *later = intervals
+    spans = [(date.min, later[0][0] - _DAY)] if first == 0 else []
+    for day, days, sends, seen, complete in later:
+        had = [limit for limit in (limits_before.get(day), limits.get(day)) if limit is not None]
+        is_below = all(seen < limit for limit in had)
+        next_limit = limits.get(day + _DAY)
+        if not complete and has_ended:
+            spans.append((day if is_below else day + _DAY, date.max))
+        elif complete and sends == 0:
+            spans.append((day, day + days * _DAY - _DAY))
+        elif complete and days == 1 and sends is not None and limits.get(day) is None and is_below:
+            spans += [(day, day)] if next_limit is None or sends < next_limit else []
+    return spans
 
 
-COHORT_DAYS: Final = (1, 3, 7, 14, 28)
-
-
-def cohort_shares(redemption_curve: pd.DataFrame, received: pd.DataFrame) -> pd.DataFrame:
-    """Take from each cohort's curve the share used within so many days of receipt.
-
-    Parameters
-    ----------
-    redemption_curve : DataFrame
-        Of :func:`~wxcoupon_analytics.metrics.redemption.redemption_curve`, by ``cohort``.
-    received : DataFrame
-        Of :func:`~wxcoupon_analytics.metrics.funnel.coupon_funnel`, by ``cohort``.
-
-    Returns
-    -------
-    DataFrame
-        One row a cohort, the last received last: ``cohort`` (string, the ISO week of receipt); ``received_count``,
-        ``used_count`` (Int64, coupons known); ``used_share_1d``, … ``used_share_28d`` (Float64, 0–1; null where no coupon
-        of the cohort was watched that long).
-    """
-    curve = {(c, day): share for c, day, share in rows_of(redemption_curve, "cohort", "day", "used_share")}
-    counts = {(c, stage): count for c, stage, count in rows_of(received, "cohort", "stage", "count")}
-    cohorts = sorted({cohort for cohort, _ in counts if cohort is not None})
-    return frame(
-        (
-            (c, counts[c, "received"], counts[c, "used"], *(curve.get((c, days)) for days in COHORT_DAYS))
-            for c in cohorts
-        ),
-        cohort="text",
-        received_count="count",
-        used_count="count",
-        **{f"used_share_{days}d": "share" for days in COHORT_DAYS},
-    )
-
-
-def overall_coverage(coverage: pd.DataFrame) -> float | None:
-    """Say which share of all coupons sent is known: the sum of the known by the sum of the sent, over stocks that are known.
-
-    Parameters
-    ----------
-    coverage : DataFrame
-        Of :func:`~wxcoupon_analytics.metrics.known.coverage`.
-    """
-    sums = [(known, sent) for known, sent in rows_of(coverage, "known_count", "sent_count") if sent is not None]
-    sent = sum(sent for _, sent in sums)
-    return sum(known for known, _ in sums) / sent if sent else None
-
-
-def stuck_by_stock(confirming_age: pd.DataFrame, *, longer_than: timedelta) -> pd.DataFrame:
-    """Count by stock the coupons that wait for their confirmation longer than a time.
-
-    Parameters
-    ----------
-    confirming_age : DataFrame
-        Of :func:`~wxcoupon_analytics.metrics.confirming.confirming_age`.
-    longer_than : timedelta
-
-    Returns
-    -------
-    DataFrame
-        ``product_coupon_id``, ``stock_id`` (string), ``stuck_count`` (Int64, coupons), ``longest_age`` (duration),
-        ``most_burnt_share`` (Float64, 0–1: of the validity of the one that has lost most), the most first.
-    """
-    waiting = confirming_age[(confirming_age["age"] > longer_than).fillna(False)]
-    found = []
-    for key, rows in _by_stock(waiting, "age", "burnt_share"):
-        burnt = [share for _, share in rows if share is not None]
-        found.append((*key, len(rows), max(age for age, _ in rows), max(burnt, default=None)))
-    found.sort(key=lambda row: -row[2])
-    return frame(
-        found,
-        product_coupon_id="text",
-        stock_id="text",
-        stuck_count="count",
-        longest_age="age",
-        most_burnt_share="share",
-    )
-
-
-def deletions_by_stock(state_changes: pd.DataFrame, *, since: Any, before: Any, until: Any) -> pd.DataFrame:
-    """Count by stock the coupons that users deleted, which no callback reports, as snapshots found them.
-
-    Parameters
-    ----------
-    state_changes : DataFrame
-        Of :func:`~wxcoupon_analytics.metrics.changes.state_changes`.
-    since, before, until : datetime
-        Found after ``before`` and up to ``until`` is this week; after ``since`` and up to ``before`` the week before,
-        which is not known when ``since`` is None.
-
-    Returns
-    -------
-    DataFrame
-        ``product_coupon_id``, ``stock_id`` (string); ``deleted_count``, ``previous_deleted_count``,
-        ``deleted_usable_count`` (Int64, coupons; the last were EFFECTIVE, and could have been used), the most first.
-    """
-    silent = state_changes[state_changes["is_silent"]]
-    found = []
-    for key, rows in _by_stock(silent, "as_of", "from_state"):
-        now = [state for at, state in rows if before < at <= until]
-        then = None if since is None else sum(since < at <= before for at, _ in rows)
-        if now or then:
-            found.append((*key, len(now), then, now.count("EFFECTIVE")))
-    found.sort(key=lambda row: -row[2])
-    return frame(
-        found,
-        product_coupon_id="text",
-        stock_id="text",
-        deleted_count="count",
-        previous_deleted_count="count",
-        deleted_usable_count="count",
-    )
-
-
-def _by_stock(table: pd.DataFrame, *columns: str) -> list[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
+def by_stock(table: pd.DataFrame, *columns: str) -> list[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
     """Gather rows by stock, in their order."""
     found: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     for product, stock, *values in rows_of(table, *STOCK, *columns):

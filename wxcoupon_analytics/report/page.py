@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import jinja2
 import pandas as pd
@@ -15,11 +15,9 @@ from markupsafe import Markup
 from wxcoupon_analytics.exports.columns import Kind, export
 from wxcoupon_analytics.metrics.engines import SHANGHAI
 from wxcoupon_analytics.plots.svg import svg_text
+from wxcoupon_analytics.report.contents import Contents
 from wxcoupon_analytics.report.findings import age_text, change_text, range_text, stock_name
 from wxcoupon_analytics.report.wording import DEFINITIONS, Text, column_heads, named_value, table_title, text_of
-
-if TYPE_CHECKING:
-    from wxcoupon_analytics.report.weekly import WeeklyReport
 
 ROWS: Final = 12  # of a table, before the rest is left to the workbook
 _STOCK: Final = ("stock_id", "name", "remark")
@@ -184,7 +182,7 @@ class Cell:
     below: str = ""
 
 
-def html_of(report: WeeklyReport) -> str:
+def html_of(report: Contents) -> str:
     """Write a report as a page that stands alone."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("wxcoupon_analytics.report"),
@@ -209,14 +207,16 @@ def html_of(report: WeeklyReport) -> str:
     return page
 
 
-def _empty(report: WeeklyReport, table: str) -> str:
-    """Say of a table without rows whether there is nothing, or nothing known."""
-    headlines = report.tables["headlines"]
-    is_unknown = table == "deletions" and headlines.loc[headlines["measure"] == "deleted", "value"].isna().any()
-    return text_of(report.lang)["know_no_deletions" if is_unknown else "no_rows"]
+def _empty(report: Contents, table: str) -> str:
+    """Say of a table without rows whether there is nothing, nothing found, or nothing known."""
+    text, headlines = text_of(report.lang), report.tables["headlines"]
+    if table != "deletions":
+        return text["no_rows"]
+    is_unknown = headlines.loc[headlines["measure"] == "deleted", "value"].isna().any()
+    return text["know_no_deletions" if is_unknown else "none_found"]
 
 
-def _cards(report: WeeklyReport) -> Iterator[dict[str, str]]:
+def _cards(report: Contents) -> Iterator[dict[str, str]]:
     """Show counts, then shares, each with the week before's and the change; of a few, how many more or fewer."""
     text = text_of(report.lang)
     for table, columns in (

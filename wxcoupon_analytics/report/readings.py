@@ -44,6 +44,7 @@ _HISTORY_COLUMNS: Final = (
     "coupon_code",
     "openid",
     "coupon_state",
+    "receive_time",
     "fetched_at",
 )
 
@@ -60,13 +61,15 @@ class Readings:
     product_coupons, stocks, stocks_before : DataFrame
         The current state as of ``closing``; of stocks also as of ``closing_before``.
     stock_history : DataFrame
-        Every reading of the last weeks.
-    coupons, coupons_before : DuckDB relation
-        User coupons as of both closings, with ``cohort`` (the ISO week of receipt) and ``used_at``.
+        Every reading of the last weeks, and the last one of stocks that were not read in them.
+    coupons, coupons_before, coupons_opening : DuckDB relation
+        User coupons as of both closings and as of ``opening``, with ``cohort`` (the ISO week of receipt) and ``used_at``.
     knows_coupons, knew_coupons : bool
         Whether there was any snapshot of user coupons by then; without one, no coupon says nothing.
     opening : datetime
         After when what snapshots find is of this week: what the first of them find still is of the week before.
+    knew_at_opening : bool
+        Whether user coupons had been fetched by then.
     knows_deletions, knew_deletions : bool
         Whether this week can be asked for deletions: what coupons were at ``opening`` was not pruned; and whether the week
         before can: this one is over, and coupons were known when that one began.
@@ -87,9 +90,11 @@ class Readings:
     stock_history: pd.DataFrame
     coupons: Any
     coupons_before: Any
+    coupons_opening: Any
     knows_coupons: bool
     knew_coupons: bool
     opening: datetime
+    knew_at_opening: bool
     knows_deletions: bool
     knew_deletions: bool
     coupon_history: pd.DataFrame
@@ -120,8 +125,14 @@ def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
     coupons_before, is_told = _coupons_before(store, before, coupons)
     stocks = store.load("stocks", as_of=closing)
     _check_brands(store, stocks)
+
+    def knew(at: datetime, then: Any) -> bool:
+        """Tell whether coupons had been fetched by then: of a history that was pruned, what they were is what is left."""
+        return bool(coupons_since <= at) or bool(then.limit(1).fetchall())
+
     is_over = week.end <= now
     opening = before if is_over else week.before.closing(now)
+    coupons_opening = coupons_before if is_over else _coupons_before(store, opening, coupons)[0]
     coupon_history, told_since = _coupon_history(store, (before - _A_WEEK, opening), closing)
     return Readings(
         week=week,
@@ -131,12 +142,14 @@ def read(store: SnapshotStore, week: Week, now: datetime) -> Readings:
         product_coupons=store.load("product_coupons", as_of=closing),
         stocks=stocks,
         stocks_before=store.load("stocks", as_of=before),
-        stock_history=store.history("stocks", since=week.start - _LOOK_BACK, until=closing),
+        stock_history=_stock_history(store, week.start - _LOOK_BACK, closing, stocks),
         coupons=coupons,
         coupons_before=coupons_before,
+        coupons_opening=coupons_opening,
         knows_coupons=bool(coupons_since <= closing),
-        knew_coupons=is_told and bool(coupons_since <= before),
+        knew_coupons=is_told and knew(before, coupons_before),
         opening=opening,
+        knew_at_opening=knew(opening, coupons_opening),
         knows_deletions=told_since is not None,
         knew_deletions=is_over and told_since == before - _A_WEEK and bool(coupons_since <= told_since),
         coupon_history=coupon_history,
@@ -148,6 +161,17 @@ def _snapshots(store: SnapshotStore) -> pd.DataFrame:
     listed = [store.snapshots(entity).assign(entity=entity) for entity in ENTITIES]
     found = pd.concat([listing for listing in listed if len(listing)] or listed[:1], ignore_index=True)
     return found[["entity", "taken_at", "rows", "complete"]].astype({"entity": "string"})
+
+
+def _stock_history(store: SnapshotStore, since: datetime, until: datetime, stocks: pd.DataFrame) -> pd.DataFrame:
+    """Read the history of stocks, and of those that it has no reading of the last one there is."""
+    history = store.history("stocks", since=since, until=until)
+    key = ["brand_id", "product_coupon_id", "stock_id"]
+    is_missing = (
+        stocks[key].merge(history[key].drop_duplicates(), on=key, how="left", indicator=True)["_merge"] == "left_only"
+    )
+    missing = stocks[is_missing.to_numpy()]
+    return pd.concat([missing, history], ignore_index=True)[history.columns] if len(missing) else history
 
 
 def _nothing_known(store: SnapshotStore, week: Week, snapshots: pd.DataFrame) -> str:

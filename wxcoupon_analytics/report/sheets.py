@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pandas as pd
 
 from wxcoupon_analytics.exports import Sheet, write_workbook
+from wxcoupon_analytics.report.contents import Contents
 from wxcoupon_analytics.report.page import KINDS, SECTIONS
 from wxcoupon_analytics.report.wording import column_heads, named_value, table_title, text_of
-
-if TYPE_CHECKING:
-    from wxcoupon_analytics.report.weekly import WeeklyReport
 
 _SHEETS: Final = {
     "headlines": "",
@@ -22,7 +20,7 @@ _SHEETS: Final = {
 }
 
 
-def workbook_of(report: WeeklyReport, path: str | os.PathLike[str]) -> Path:
+def workbook_of(report: Contents, path: str | os.PathLike[str]) -> Path:
     """Write every table as a sheet; the first says what the report says."""
     text, heads = text_of(report.lang), column_heads(report.lang)
     above = {"": [report.headline, *report.actions, *report.notes]}

@@ -17,9 +17,11 @@ from wxcoupon_analytics.metrics import (
 from wxcoupon_analytics.report.coupon_tables import coupon_tables
 from wxcoupon_analytics.report.numbers import (
     STOCK,
+    Limits,
     Tables,
     change,
     change_between,
+    day_limits,
     frame,
     named,
     rows_of,
@@ -30,6 +32,7 @@ from wxcoupon_analytics.report.readings import ENTITIES, Readings
 from wxcoupon_analytics.report.weeks import Week
 
 SOON: Final = timedelta(days=14)  # a stock that runs out within it needs somebody
+ENDED: Final = ("STOPPED", "DEACTIVATED")  # states in which a stock sends nothing any more, for good
 STALE: Final = timedelta(hours=36)  # a day's snapshot, and half a day's grace
 
 
@@ -38,8 +41,12 @@ def tables_of(found: Readings) -> Tables:
     budget = budget_use(found.stocks, found.product_coupons)
     names = budget[[*STOCK, "name", "remark"]]
     sends, quota = daily_sends(found.stock_history), quota_days(found.stock_history)
-    this_week, week_before = week_sends(sends, found.week), week_sends(sends, found.week.before)
-    limits, limits_before = week_limits(quota, found.week), week_limits(quota, found.week.before)
+    ended = set(found.stocks.loc[found.stocks["state"].isin(ENDED), "stock_id"])
+    this_week, week_before = (week_sends(sends, week, ended=ended) for week in (found.week, found.week.before))
+    by_day = day_limits(found.stock_history)
+    limits, limits_before = (
+        week_limits(quota, sends, by_day, week, ended=ended) for week in (found.week, found.week.before)
+    )
     forecast = exhaustion_forecast(found.stock_history, now=found.closing)
     tables: Tables = {
         "sends": _sends(this_week, week_before, budget),
@@ -50,7 +57,7 @@ def tables_of(found: Readings) -> Tables:
         "completeness": _completeness(found),
         "freshness": _freshness(found),
     }
-    tables["anomalies"] = _anomalies(found, tables, quota, names)
+    tables["anomalies"] = _anomalies(found, tables, quota, by_day, names)
     tables["headlines"] = _headlines(found, tables, limits, limits_before)
     return tables
 
@@ -79,9 +86,9 @@ def _within(daily_sends: pd.DataFrame, week: Week) -> pd.DataFrame:
 
 
 def _limits(limits: pd.DataFrame, budget: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
-    """Leave out stocks whose limit was left unused because they could not send: stopped, or all gone before."""
+    """Leave out stocks that certainly left their limit unused because they could not send: stopped, or all gone before."""
     can_send = budget["state"].eq("SENDING").fillna(False) & budget["remaining_count"].gt(0).fillna(True)
-    idle = limits["used_share"].fillna(0) == 0
+    idle = (limits["used_share"].fillna(0) == 0) & limits["days_hit_at_most"].notna()
     able = limits.merge(budget.loc[can_send, STOCK], on=STOCK, how="left", indicator=True)["_merge"].eq("both")
     kept = limits[~idle | able.to_numpy()]
     return named(kept.sort_values(["days_hit", "used_share"], ascending=False, kind="stable", ignore_index=True), names)
@@ -133,7 +140,9 @@ def _freshness(found: Readings) -> pd.DataFrame:
     )
 
 
-def _anomalies(found: Readings, tables: Tables, quota: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
+def _anomalies(
+    found: Readings, tables: Tables, quota: pd.DataFrame, by_day: Limits, names: pd.DataFrame
+) -> pd.DataFrame:
     """List what should not be: counters that went backwards, more sent than allowed, coupons that nobody can place."""
     since = found.week.start
     odd: list[tuple[Any, ...]] = [
@@ -147,9 +156,11 @@ def _anomalies(found: Readings, tables: Tables, quota: pd.DataFrame, names: pd.D
         if sent is not None and limit is not None and sent > limit
     ]
     odd += [
-        ("over_daily_limit", *key, day, sends, limit)
+        ("over_daily_limit", *key, day, sends, max(limit, later))
         for *key, day, sends, limit in rows_of(quota, *STOCK, "day", "sends", "max_count_per_day")
-        if day in found.week.days and sends > limit
+        # Without a limit a day later, nobody knows since when there was none.
+        if day in found.week.days and (later := by_day[*key][day + timedelta(days=1)]) is not None
+        if sends > max(limit, later)
     ]
     odd += [
         ("more_known_than_sent", *key, None, known, sent)
@@ -177,36 +188,20 @@ def _anomalies(found: Readings, tables: Tables, quota: pd.DataFrame, names: pd.D
 
 def _headlines(found: Readings, tables: Tables, limits: pd.DataFrame, limits_before: pd.DataFrame) -> pd.DataFrame:
     """Sum up the week in counts, each against the week before; ``at_most`` is the count where that is exact."""
-    sends = tables["sends"]
-    earlier = _bounds(sends, "previous_sends") if found.is_over else (None, None)
-    rows: list[tuple[str, int | None, int | None, int | None, int | None]] = [
-        # Of a week before that has no upper bound, the lower one would compare with nothing.
-        ("sends", *_bounds(sends, "sends"), *(earlier if earlier[1] is not None else (None, None)))
+    rows: list[tuple[Any, ...]] = [
+        ("sends", *_bounds(tables["sends"], "sends_at_least"), *_sends_before(found, tables["sends"]))
     ]
-    value = tables["redeemed_value"]
     if found.knows_coupons:
-        before = int(value["previous_used_count"].sum()) if found.is_over else None
-        rows.append(_exact("used", int(value["used_count"].sum()), before))
-    soon = tables["forecast"]["expected_date"]
-    ends = (found.closing + SOON).date()
-    rows.append(_exact("running_out", sum(day <= ends for day in soon.dropna())))
-    hit, hit_before = int(limits["days_hit"].sum()), None
-    limited = set(found.stocks.loc[found.stocks["stock_send_rule_max_count_per_day"].notna(), "stock_id"])
-    is_whole = _every_day_known(limits, limited - _idle(sends, "sends"))
-    was_whole = _every_day_known(limits_before, limited - _idle(sends, "previous_sends"))
-    if found.is_over and len(limits_before) and was_whole:
-        hit_before = int(limits_before["days_hit"].sum())
-    rows.append(("days_hit", hit, hit if is_whole else None, hit_before, hit_before))
+        rows.append(("used", *_used(found, tables)))
+    soon = tables["forecast"]["expected_date"].dropna()
+    running_out = sum(day <= (found.closing + SOON).date() for day in soon)
+    rows.append(("running_out", running_out, running_out, None, None))
+    hit_before, hit_before_at_most = _bounds(limits_before, "days_hit")
+    is_told = found.is_over and len(limits_before) and hit_before == hit_before_at_most
+    rows.append(("days_hit", *_bounds(limits, "days_hit"), *([hit_before] * 2 if is_told else [None] * 2)))
     if found.knows_coupons:
-        deleted, earlier_deleted = tables["deletions"]["deleted_count"], tables["deletions"]["previous_deleted_count"]
-        rows += [
-            _exact("stuck", int(tables["confirming"]["stuck_count"].sum())),
-            _exact(
-                "deleted",
-                int(deleted.sum()) if found.knows_deletions else None,
-                int(earlier_deleted.sum()) if found.knew_deletions else None,
-            ),
-        ]
+        stuck = int(tables["confirming"]["stuck_count"].sum())
+        rows += [("stuck", stuck, stuck, None, None), ("deleted", *_deleted(found, tables))]
     return frame(
         ((*row, *_changes(*row[1:])) for row in rows),
         measure="text",
@@ -220,10 +215,46 @@ def _headlines(found: Readings, tables: Tables, limits: pd.DataFrame, limits_bef
     )
 
 
-def _bounds(sends: pd.DataFrame, column: str) -> tuple[int, int | None]:
+# The least and the most that a count can be; no most: nothing bounds it; no least: it is not known.
+_Bounds = tuple[int | None, int | None]
+_NOT_KNOWN: Final[_Bounds] = (None, None)
+
+
+def _bounds(table: pd.DataFrame, least: str) -> tuple[int, int | None]:
     """Add up the bounds of all stocks: there is no upper one where a stock has none."""
-    least, most = sends[f"{column}_at_least"].sum(), sends[f"{column}_at_most"].sum(skipna=False)
-    return int(least), None if pd.isna(most) else int(most)
+    most = table[f"{least.removesuffix('_at_least')}_at_most"].sum(skipna=False)
+    return int(table[least].sum()), None if pd.isna(most) else int(most)
+
+
+def _sends_before(found: Readings, sends: pd.DataFrame) -> _Bounds:
+    """Say what the week before sent; without an upper bound, the lower one would compare with nothing."""
+    before = _bounds(sends, "previous_sends_at_least")
+    return before if found.is_over and before[1] is not None else _NOT_KNOWN
+
+
+def _used(found: Readings, tables: Tables) -> tuple[int | None, ...]:
+    """Count the coupons used in both weeks, at most with those that may have been used after they were last read."""
+    value, unread = tables["redeemed_value"], tables["redemption"]
+    used, before = int(value["used_count"].sum()), int(value["previous_used_count"].sum())
+    if not found.is_over:
+        return used, None, *_NOT_KNOWN
+    more, more_before = (int(unread[name].sum()) for name in ("unread_count", "previous_unread_count"))
+    return used, used + more, before, before + more_before
+
+
+def _deleted(found: Readings, tables: Tables) -> tuple[int | None, ...]:
+    """Count the coupons found deleted, as far as this week and the one before can be asked for them."""
+    of_stocks, unread = tables["deletions"], tables["redemption"]
+    if not found.knows_deletions:
+        return *_NOT_KNOWN, *_NOT_KNOWN
+    least, most = _bounds(of_stocks, "deleted_count")
+    if not (found.is_over and found.knew_at_opening):
+        most = None
+    elif most is not None:
+        most += int(unread.loc[~unread["stock_id"].isin(of_stocks["stock_id"]), "unread_count"].sum())
+    before = of_stocks["previous_deleted_count"]
+    is_told = found.knew_deletions and before.notna().all() and not unread["previous_unread_count"].sum()
+    return least, most, *([int(before.sum())] * 2 if is_told else _NOT_KNOWN)
 
 
 def _changes(
@@ -232,24 +263,3 @@ def _changes(
     """Hold a count against the one before: the difference, of exact ones only, and the bounds of the relative change."""
     is_exact = (value, before) == (most, most_before)
     return change(value, before)[0] if is_exact else None, *change_between(value, most, before, most_before)
-
-
-def _exact(
-    measure: str, value: int | None, before: int | None = None
-) -> tuple[str, int | None, int | None, int | None, int | None]:
-    """Take an exact count as a range that ends where it begins; None where it is not known."""
-    return measure, value, value, before, before
-
-
-def _idle(sends: pd.DataFrame, column: str) -> set[str]:
-    """Name the stocks that certainly sent nothing."""
-    return set(sends.loc[sends[f"{column}_at_most"].eq(0).fillna(False), "stock_id"])
-
-
-def _every_day_known(limits: pd.DataFrame, may_have_hit: set[str]) -> bool:
-    """Tell whether no day is missing on which a limit may have been hit; where one is, the hits known are a lower bound.
-
-    ``limits`` has no row of a stock of which no day is known, so those that may have hit theirs are named besides.
-    """
-    whole = set(limits.loc[limits["days_known"] == 7, "stock_id"])
-    return may_have_hit | set(limits["stock_id"]) <= whole

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cached_property, partial
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from wxcoupon_analytics.exports.destination import replacing
 from wxcoupon_analytics.metrics.quota import in_beijing
+from wxcoupon_analytics.report.contents import Contents
 from wxcoupon_analytics.report.findings import actions, headline, notes
 from wxcoupon_analytics.report.page import html_of
 from wxcoupon_analytics.report.pictures import pictures_of
 from wxcoupon_analytics.report.readings import read
 from wxcoupon_analytics.report.sheets import workbook_of
 from wxcoupon_analytics.report.tables import tables_of
-from wxcoupon_analytics.report.weeks import Week, week_asked_for
+from wxcoupon_analytics.report.weeks import week_asked_for
 from wxcoupon_analytics.report.wording import text_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from wxcoupon_analytics.snapshots import SnapshotStore
     from wxcoupon_analytics.words import Lang
 
 
 @dataclass(frozen=True, repr=False)
-class WeeklyReport:
+class WeeklyReport(Contents):
     """A week of a brand's coupons, for a reader who was not there.
 
     Attributes
@@ -48,43 +44,9 @@ class WeeklyReport:
         What needs somebody, the most urgent first; and what of the data is missing, with what that does to the numbers.
     tables : dict of DataFrame
         By name; the columns are the metrics' own, see Notes of :func:`weekly_report`.
+    figures : dict of Figure
+        The charts, by the name of their section; drawn when first asked for.
     """
-
-    week: str
-    lang: Lang
-    made_at: datetime
-    closing: datetime
-    headline: str
-    actions: list[str]
-    notes: list[str]
-    tables: dict[str, pd.DataFrame]
-    _draw: Callable[[], dict[str, Figure]]
-
-    @cached_property
-    def figures(self) -> dict[str, Figure]:
-        """The charts, by the name of their section; drawn when first asked for."""
-        return self._draw()
-
-    @property
-    def days(self) -> Week:
-        """The week, with its days."""
-        return week_asked_for(self.week, self.made_at)
-
-    @property
-    def as_of(self) -> datetime:
-        """When the last snapshot was taken that it rests on."""
-        latest: datetime = self.tables["freshness"]["last_taken_at"].max()
-        return latest
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the week was over when the report was made."""
-        return self.days.end <= self.made_at
-
-    @property
-    def has_coupons(self) -> bool:
-        """Whether user coupons were ever fetched by then."""
-        return bool(len(self.tables["rates"]))
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write one HTML file that opens anywhere, offline, and prints on A4.
@@ -162,7 +124,7 @@ def weekly_report(
     ``states`` (state_breakdown), ``redemption`` (redemption_rate, coverage), ``redeemed_value`` (discount × used, by
     basis), ``cohorts`` (redemption_curve), ``confirming`` (confirming_age), ``deletions`` (state_changes);
     ``anomalies``; ``freshness``, ``completeness`` (store.snapshots). What is not one of these metrics is a function of
-    :mod:`wxcoupon_analytics.report.numbers`, whose docstring is its definition.
+    :mod:`wxcoupon_analytics.report.numbers` or ``coupon_numbers``, whose docstring is its definition.
 
     Examples
     --------

@@ -66,6 +66,7 @@ def greeting(box: Box, *, port: int, token: str, behaviour: Behaviour | None) ->
         for name, caller in box.keyring.callers.items()
     }
     return {
+        "pid": os.getpid(),
         "port": port,
         "token": token,
         "clock_set_at": box.clock.set_at,

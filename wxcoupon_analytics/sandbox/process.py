@@ -46,9 +46,9 @@ def launch(owner: object, arguments: Sequence[str]) -> tuple[dict[str, Any], wea
     return greeting, end
 
 
-def ask(greeting: Mapping[str, Any], method: str, path: str, body: object = None, *, timeout: float = 120) -> Any:
+def ask(greeting: Mapping[str, Any], method: str, path: str, body: object = None) -> Any:
     """Ask the control routes; plain http.client, so that no proxy setting of the machine comes between."""
-    connection = http.client.HTTPConnection("127.0.0.1", greeting["port"], timeout=timeout)
+    connection = http.client.HTTPConnection("127.0.0.1", greeting["port"], timeout=120)
     try:
         headers = {"Authorization": f"Bearer {greeting['token']}"}
         connection.request(method, f"/_sandbox/{path}", None if body is None else json.dumps(body), headers)

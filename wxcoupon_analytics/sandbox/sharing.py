@@ -19,6 +19,7 @@ import shutil
 import tempfile
 import time
 import weakref
+from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -27,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from dotenv import dotenv_values
 
 from wxcoupon_analytics.errors import WxCouponError
+from wxcoupon_analytics.owners import Owner
 from wxcoupon_analytics.sandbox import SHANGHAI, Behaviour, Sandbox
-from wxcoupon_analytics.sandbox.process import ask
 
 if TYPE_CHECKING:
     from wxcoupon_analytics import Client
@@ -38,7 +39,6 @@ _HANDLE: Final = "sandbox.json"
 _JOURNAL: Final = "journal.sqlite3"
 _SNAPSHOTS: Final = "snapshots"
 _SILENT = (OSError, ValueError, http.client.HTTPException, WxCouponError)  # nobody there, or somebody else
-_ANSWER_SECONDS = 5.0  # for who serves here: whoever else listens on that port may never answer
 _BELIEVED_SECONDS = 1.0  # another process may move business time, but not every page of a fetch need ask
 
 
@@ -88,7 +88,7 @@ def publish(box: Sandbox, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / _HANDLE).exists():
         before = _read_handle(folder / _HANDLE)
-        if before is not None and before["token"] != greeting["token"] and _is_served(before):
+        if before is not None and before["token"] != greeting["token"] and Owner(**before["server"]).runs():
             raise WxCouponError(
                 f"the embedded brand of {folder} is being served already, on port {before['port']}: use that one, end it, "
                 "or name another folder"
@@ -106,7 +106,7 @@ def publish(box: Sandbox, folder: Path) -> Path:
     }
     lines = ["# An embedded brand of wxcoupon-analytics: these keys open nothing else, and end with it."]
     lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]  # such JSON is TOML
-    _write_private(folder / _HANDLE, json.dumps(greeting))
+    _write_private(folder / _HANDLE, json.dumps({"server": asdict(Owner.here(greeting["pid"])), **greeting}))
     _write_private(folder / CONFIG, "\n".join(lines) + "\n")
     return folder / CONFIG
 
@@ -150,15 +150,7 @@ def _read_handle(path: Path) -> dict[str, Any] | None:
         greeting = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
-    return greeting if isinstance(greeting, dict) and {"port", "token"} <= greeting.keys() else None
-
-
-def _is_served(greeting: dict[str, Any]) -> bool:
-    try:
-        ask(greeting, "POST", "advance", {"seconds": 0}, timeout=_ANSWER_SECONDS)
-    except _SILENT:
-        return False
-    return True
+    return greeting if isinstance(greeting, dict) and {"port", "token", "server"} <= greeting.keys() else None
 
 
 @cache

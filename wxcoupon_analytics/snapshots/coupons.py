@@ -7,7 +7,7 @@ and over. What an answer says is held against the current state; only the differ
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,13 +79,14 @@ class Merged:
 class Question:
     """What a part of a fetch asked; rows that were saved as they are have none.
 
-    ``filters`` None stands for that, and ``asked`` then is whoever is in the rows.
+    ``filters`` None stands for that, and ``asked`` then is whoever is in the rows. ``asked`` says when each was answered,
+    where that is known.
     """
 
     fetch_id: str
     appid: str | None
     brand_id: str | None
-    asked: Sequence[str]
+    asked: Mapping[str, dt.datetime | None]
     filters: Mapping[str, str] | None
     started_at: dt.datetime
     complete: bool
@@ -108,12 +109,15 @@ class Coupons:
         part = part_id(question.fetch_id, real, question.filters)
         if before := self._stored_before(current, part):
             return self._again(current, *before, real)
-        latest: dt.datetime | None = pc.max(answer["fetched_at"]).as_py()
+        answered_at = {self._names.of(openid): instant for openid, instant in question.asked.items()}
+        # The answer of one who holds nothing is not among the rows.
+        times = {*pc.min_max(answer["fetched_at"]).as_py().values(), *answered_at.values()} - {None}
+        earliest, latest = (min(times), max(times)) if times else (None, None)
         instant = (taken_at or latest or question.started_at).astimezone(BEIJING)
-        order = new_order(instant, (name.order for name in current.rows.names if name.kind == "snapshot"), part[:8])
+        order = new_order(instant, (name.order for name in current.rows.names), part[:8])
         with spilling() as connection:
             current.lay_out(connection, self._registry)
-            comparison = _Comparison(connection, current, answer, question, list(real), latest or instant, order)
+            comparison = _Comparison(connection, current, answer, question, answered_at, latest or instant, order)
             users = comparison.users(self._registry, instant)
             rows = comparison.rows_to_store()
             counts = comparison.counts()
@@ -127,7 +131,7 @@ class Coupons:
             brand_id=comparison.brand_id,
             filters=None if question.filters is None else dict(question.filters),
             started_at=question.started_at.astimezone(BEIJING).isoformat(),
-            fetched_from=(pc.min(answer["fetched_at"]).as_py() or instant).astimezone(BEIJING).isoformat(),
+            fetched_from=(earliest or instant).astimezone(BEIJING).isoformat(),
             fetched_to=(latest or instant).astimezone(BEIJING).isoformat(),
             complete=question.complete,
             asked=len(real),
@@ -212,7 +216,7 @@ class _Comparison:
         current: Current,
         answer: pa.Table,
         question: Question,
-        asked: Sequence[str],
+        answered_at: Mapping[str, dt.datetime | None],
         latest: dt.datetime,
         order: str,
     ) -> None:
@@ -225,14 +229,16 @@ class _Comparison:
         run = connection.execute
         source = table(connection, answer)
         run(f"CREATE TEMP TABLE answer AS SELECT *, {content()} AS content FROM {source}")  # noqa: S608
-        people = table(connection, pa.table({"openid": pa.array(asked, TEXT)}))
+        columns = pa.array(answered_at.keys(), TEXT), pa.array(answered_at.values(), TIME)
+        people = table(connection, pa.Table.from_arrays(columns, ["openid", "answered_at"]))
         # When each user's answer was given: the first of its pages, for what is not seen is not there since then.
         run(
             f"""
             CREATE TEMP TABLE person AS
-            SELECT p.openid, coalesce(min(a.fetched_at), $1) AS seen_at
-            FROM (SELECT openid FROM {people} UNION SELECT openid FROM answer WHERE openid IS NOT NULL) AS p
-            LEFT JOIN answer AS a ON a.openid = p.openid GROUP BY ALL
+            SELECT openid, coalesce(max(answered_at), min(fetched_at), $1) AS seen_at FROM (
+                SELECT openid, answered_at, NULL AS fetched_at FROM {people}
+                UNION ALL SELECT openid, NULL, fetched_at FROM answer WHERE openid IS NOT NULL
+            ) GROUP BY openid
             """,  # noqa: S608 (names are ours)
             [latest],
         )
@@ -246,12 +252,14 @@ class _Comparison:
         )
         self.brand_id = self._brand()
         key = " AND ".join(f'a."{name}" IS NOT DISTINCT FROM k."{name}"' for name in COUPONS.key)
-        # A row that came from a later part says nothing of what stood at this one's time.
+        # A row that came from a later part says nothing of what stood at this one's time; and an answer that had to wait
+        # for its part does not undo what was seen after it.
+        same = "k.content = a.content" + (" OR k.fetched_at > a.fetched_at" if question.filters is not None else "")
         run(
             f"""
             CREATE TEMP TABLE compared AS
             SELECT a.rowid AS "row", CASE
-                WHEN k.part IS NULL THEN 'new' WHEN k.content = a.content AND k.part < $1 THEN 'unchanged' ELSE 'changed'
+                WHEN k.part IS NULL THEN 'new' WHEN k.part < $1 AND ({same}) THEN 'unchanged' ELSE 'changed'
             END AS how
             FROM answer AS a LEFT JOIN known AS k ON {key}
                 AND (NOT ({nameless(COUPONS, "k.")}) OR (k.content = a.content AND k.openid IS NOT DISTINCT FROM a.openid))

@@ -27,7 +27,7 @@ from wxcoupon_analytics.snapshots.engines import count, literal, parquet, stream
 from wxcoupon_analytics.snapshots.files import SCHEMA_VERSION, Footer, footer, metadata, stored_schema, write
 from wxcoupon_analytics.snapshots.latest import nameless, quoted
 from wxcoupon_analytics.snapshots.manifests import ASKED, Manifests, Part
-from wxcoupon_analytics.snapshots.names import added, hashed
+from wxcoupon_analytics.snapshots.names import added, hashed, saved_when
 from wxcoupon_analytics.snapshots.registry import Registry
 from wxcoupon_analytics.snapshots.roots import OURS, Root
 from wxcoupon_analytics.snapshots.rows import ROW, SNAPSHOT, Rows
@@ -114,15 +114,17 @@ class Current:
         self._covers = list(questions.values())
         places = {question: n for n, question in enumerate(questions)}
         of_part = [places[parts[placed.order].question] for placed in self.asked]
+        saved = pa.array([saved_when(placed.order) for placed in self.asked], TEXT)
         numbers = table(
-            connection, pa.table({"number": range(len(of_part)), "question": pa.array(of_part, pa.int64())})
+            connection,
+            pa.table({"number": range(len(of_part)), "question": pa.array(of_part, pa.int64()), "saved": saved}),
         )
         asked = Rows(self._root, ASKED, self.asked, ASKED.names)
         with asked.pulled():
             connection.execute(
                 f"""
                 CREATE TEMP TABLE {self._covered} AS
-                SELECT question, appid, openid, max(fetched_at) AS seen_at
+                SELECT question, appid, openid, max(fetched_at) AS seen_at, arg_max(saved, fetched_at) AS saved
                 FROM {table(connection, asked.reader())} AS m JOIN {numbers} ON number = "{SNAPSHOT}"
                 JOIN {registry.relation(connection)} AS r ON r.segment = m.segment AND r."row" = m."row"
                 GROUP BY ALL
@@ -146,7 +148,8 @@ class Current:
         seen = [f"c{n}.seen_at" for n in range(len(self._covers))]
         joins = " ".join(
             f"LEFT JOIN (SELECT * FROM {self._covered} WHERE question = {n}) AS c{n} ON c{n}.openid = s.openid"  # noqa: S608
-            f" AND c{n}.appid IS NOT DISTINCT FROM s.appid AND {_covers(part)}"
+            # Of what was stored after it, an answer does not say that it was there.
+            f" AND c{n}.appid IS NOT DISTINCT FROM s.appid AND c{n}.saved > split_part(s.part, '-', 2) AND {_covers(part)}"
             for n, part in enumerate(self._covers)
         )
         fetched_at = f"greatest({', '.join(['s.fetched_at', *seen])})"

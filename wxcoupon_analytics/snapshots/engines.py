@@ -50,7 +50,9 @@ def failures_told() -> Iterator[None]:
     except (duckdb.Error, pa.ArrowException) as error:
         if _GONE.search(str(error)):
             raise FileNotFoundError(str(error)) from error
-        raise SnapshotError(f"what is stored cannot be read together: {error}") from error
+        what = str(error).partition("\n\n")[0]  # without the query
+        damaged = "; move the file it names out of the store to go on without it" if ".parquet" in what else ""
+        raise SnapshotError(f"what is stored cannot be read together: {what}{damaged}") from error
 
 
 def literal(value: str) -> str:

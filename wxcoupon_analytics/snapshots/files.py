@@ -106,7 +106,7 @@ def write(root: Root, path: str, batches: Iterable[pa.RecordBatch | pa.Table], s
     except OSError as error:
         if gone is not None:  # it is one of those that are read, not this one
             raise
-        what = (schema.metadata or {}).get(f"{OURS}entity".encode(), b"the store's own").decode()
+        what = (schema.metadata or {}).get(f"{OURS}entity".encode(), b"the store's own records").decode()
         raise SnapshotError(f"cannot save {what} to {root.describe(path)}: {error}") from error
     return rows
 

@@ -70,8 +70,13 @@ def parse(path: str) -> Name | None:
 def new_order(instant: dt.datetime, existing: Iterable[str], tail: str | None = None) -> str:
     """Name a snapshot so that it sorts after every earlier save of its instant, whatever the clock has done."""
     taken = stamp(instant)
-    saved = (int(order.split("-")[1], 16) + 1 for order in existing if order.startswith(taken))
+    saved = (int(saved_when(order), 16) + 1 for order in existing if order.startswith(taken))
     return _order(taken, f"{max([time.time_ns(), *saved]):016x}", tail or secrets.token_hex(4))
+
+
+def saved_when(order: str) -> str:
+    """Give the part of a snapshot's name that says when it was saved; texts sort as these times do."""
+    return order.split("-")[1]
 
 
 def compacted_name(kind: str, orders: Iterable[str]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
 import pandas as pd
+import platformdirs
 import pyarrow as pa
 
 from wxcoupon_analytics.entities.schemas import TEXT, frame_of
@@ -22,11 +25,12 @@ from wxcoupon_analytics.snapshots.instants import BEIJING
 from wxcoupon_analytics.snapshots.pseudonyms import Pseudonyms
 from wxcoupon_analytics.snapshots.reading import Reading
 from wxcoupon_analytics.snapshots.registry import USERS, Registry
-from wxcoupon_analytics.snapshots.roots import Root
+from wxcoupon_analytics.snapshots.roots import OURS, Root
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 _TRIES: Final = 8
+_SCRATCH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class OpenStore:
@@ -52,11 +56,6 @@ class OpenStore:
     def pseudonym(self, openid: str) -> str:
         """Give an openid as it is stored: itself, or its keyed hash.
 
-        Raises
-        ------
-        SnapshotError
-            When the store was written with another key, or without one.
-
         Examples
         --------
         >>> from wxcoupon_analytics.snapshots import SnapshotStore
@@ -66,6 +65,16 @@ class OpenStore:
         'oABC'
         """
         return self._names.of(openid)
+
+    def check_key(self) -> None:
+        """Refuse to write what would not go with what is there: what writes, asks this first.
+
+        Raises
+        ------
+        SnapshotError
+            When the store was written with another key, with one and there is none now, or the other way round.
+        """
+        self._names.check(empty=lambda: self._registry.empty and not self._root.files(COUPONS.name))
 
     def add_openids(self, openids: Iterable[str], *, appid: str) -> int:
         """Register users, so that everyone known of can be fetched.
@@ -97,7 +106,7 @@ class OpenStore:
             raise ValidationError(
                 f"openids has {len(wrong)} that are no text or empty (the first is of type {wrong[0]})"
             )
-        self._may_write()
+        self.check_key()
         stored = pa.array([self._names.of(openid) for openid in listed], TEXT)
         users = pa.Table.from_arrays([pa.repeat(pa.scalar(appid, TEXT), len(stored)), stored], schema=USERS)
         return self._register(users, dt.datetime.now(BEIJING))
@@ -124,8 +133,22 @@ class OpenStore:
         """
         return self._settled(lambda: frame_of(self._registry.users(appid, also=self._unregistered())))
 
-    def _may_write(self) -> None:
-        self._names.check(empty=lambda: self._registry.empty and not self._root.files(COUPONS.name))
+    def scratch(self, name: str) -> Path:
+        """Give the folder of this machine where a fetch into this store keeps what it needs to go on after a kill.
+
+        It is made by whoever uses it, and deleted when the fetch is done.
+
+        Raises
+        ------
+        ValidationError
+            ``name`` could not be a file's.
+        """
+        if not _SCRATCH.fullmatch(name):
+            raise ValidationError(f"name={name!r}: letters, digits, _, - and . only, and not a dot first")
+        if self._root.local is not None:
+            return self._root.local / OURS / "fetches" / name
+        of_store = hashlib.blake2b(self._root.shown.encode(), digest_size=8).hexdigest()
+        return platformdirs.user_state_path("wxcoupon_analytics") / "fetches" / of_store / name
 
     def _path(self, path: str) -> Path | str:
         return self._root.local / path if self._root.local is not None else self._root.describe(path)

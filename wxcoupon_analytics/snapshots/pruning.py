@@ -2,7 +2,7 @@
 
 What stays of a month is written as one file before the month's others are deleted. It says which snapshots it has rows of
 and that they are no longer whole, so that a reader who meets both takes the whole ones, and one who meets it alone knows
-as of when the past can still be told.
+as of when the past can still be told: since the last snapshot that was looked at.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wxcoupon_analytics.snapshots.engines import spilling, table
 from wxcoupon_analytics.snapshots.files import Footer, stored_schema
 from wxcoupon_analytics.snapshots.latest import latest
 from wxcoupon_analytics.snapshots.manifests import ALONE, ASKED, Manifests
-from wxcoupon_analytics.snapshots.names import Name, stamp
+from wxcoupon_analytics.snapshots.names import Name
 from wxcoupon_analytics.snapshots.roots import Root
 from wxcoupon_analytics.snapshots.rows import ROW, SNAPSHOT, Rows
 
@@ -37,7 +37,6 @@ class Pruning:
 
     def __init__(self, root: Root, schema: Entity, footers: dict[str, Footer], before: dt.datetime) -> None:
         self._root, self._schema, self._footers = root, schema, footers
-        self._before = before
         self._contents = Contents(root, schema.name, footers)
         self._old = self._contents.snapshots(until=before - dt.timedelta(microseconds=1))
         rows = Rows(root, schema, self._old, ["taken_at", *schema.key, "fetched_at"])
@@ -72,18 +71,26 @@ class Pruning:
         losing = {placed.path for placed in self._losing()}
         if self._schema.name == COUPONS.name:
             self._keep_manifests()
-        for month, names in self._contents.months.items():
+        last = True
+        # The last month first: with it comes the word that there was more, before anything is gone.
+        for month, names in reversed(self._contents.months.items()):
             if touched := [name for name in names if name.path in losing]:
-                self._rewrite(month, touched)
+                self._rewrite(month, touched, last=last)
+                last = False
         return removed
 
     def _losing(self) -> list[Placed]:
-        return [p for p in self._old if self._contents.rows(p) > len(self._stay[p.order]) or not self._contents.rows(p)]
+        return [p for p in self._old if self._contents.rows(p) > len(self._stay[p.order]) or self._is_empty(p)]
 
-    def _rewrite(self, month: str, names: Sequence[Name]) -> None:
-        """Write what stays of some of a month's files, and delete them."""
+    def _is_empty(self, placed: Placed) -> bool:
+        held = self._contents.held(placed)
+        return not held.rows and not held.pruned
+
+    def _rewrite(self, month: str, names: Sequence[Name], *, last: bool) -> None:
+        """Write what stays of some of a month's files, and delete them; of the last month, at least that it was pruned."""
         paths = {name.path for name in names}
-        kept = [p for p in self._contents.placed(month) if p.path in paths and len(self._stay.get(p.order, _SOME))]
+        here = [placed for placed in self._contents.placed(month) if placed.path in paths]
+        kept = [placed for placed in here if len(self._stay.get(placed.order, _SOME))] or (here[-1:] if last else [])
         holds = []
         for placed in kept:
             held = self._contents.held(placed)
@@ -98,7 +105,7 @@ class Pruning:
                 holds,
                 self._staying(kept),
                 [self._contents.footer(name) for name in names],
-                pruned_before=stamp(self._before),
+                pruned_before=self._old[-1].order.partition("-")[0],
             )
         for gone in paths - {path}:
             self._root.delete(gone)

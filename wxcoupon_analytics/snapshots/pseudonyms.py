@@ -24,6 +24,7 @@ from wxcoupon_analytics.snapshots.roots import OURS, Root
 
 _CHECKS: Final = f"{OURS}/pseudonyms"
 _SHORTEST: Final = 16
+_MARK: Final = re.compile(r"[0-9a-f]{16}\.json")  # whatever else lies there is not ours
 _PSEUDONYM: Final = re.compile(r"p1_[A-Za-z0-9_-]{43}")
 # The columns that say who somebody is, and how such a field may be called in `extra`.
 PERSONAL: Final = ("openid", "unionid", "phone_number")
@@ -87,7 +88,7 @@ class Pseudonyms:
                 if not empty():
                     raise SnapshotError(
                         f"{self._root.shown} holds openids as they are: one store cannot have both. Begin another one for"
-                        " pseudonyms."
+                        f" pseudonyms. (If it held pseudonyms, its {_CHECKS} was not copied with it: copy that too.)"
                     )
                 self._root.put(f"{_CHECKS}/{mark}.json", lambda sink: sink.write(_SCHEME))
                 marks = self._marks()  # another process may have begun with another key
@@ -117,7 +118,8 @@ class Pseudonyms:
         return mended.take(np.argsort(np.concatenate([others, suspects])))
 
     def _marks(self) -> set[str]:
-        return {path.rpartition("/")[2].removesuffix(".json") for path in self._root.files(_CHECKS)}
+        names = (path.rpartition("/")[2] for path in self._root.files(_CHECKS))
+        return {name.removesuffix(".json") for name in names if _MARK.fullmatch(name)}
 
     def _mapped(self, ids: pa.ChunkedArray) -> pa.Array:
         coded = ids.combine_chunks().dictionary_encode()

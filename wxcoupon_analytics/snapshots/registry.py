@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import secrets
 from collections import defaultdict
 from typing import Final
@@ -31,6 +32,7 @@ _SCHEMA: Final = pa.schema(
     metadata=metadata(schema_version=str(SCHEMA_VERSION)),
 )
 USERS: Final = pa.schema([("appid", TEXT), ("openid", TEXT)])
+_SEGMENT: Final = re.compile(rf"{re.escape(_FOLDER)}/(\d{{8}}T\d{{12}}Z-[0-9a-f]{{8}}|[0-9a-f]{{16}})\.parquet")
 _MANY: Final = 16  # segments of about one size
 
 
@@ -43,11 +45,11 @@ class Registry:
     @property
     def empty(self) -> bool:
         """Whether nobody is registered."""
-        return not self._root.files(_FOLDER)
+        return not self._segments()
 
     def relation(self, connection: duckdb.DuckDBPyConnection) -> str:
         """Give the registry as something to select from."""
-        if paths := self._root.files(_FOLDER):
+        if paths := self._segments():
             return parquet(connection, self._root, paths)
         return table(connection, _SCHEMA.empty_table())
 
@@ -96,10 +98,14 @@ class Registry:
             ).to_arrow_table()
         return found.cast(pa.schema([*USERS, _SCHEMA.field("first_seen")]))
 
+    def _segments(self) -> list[str]:
+        """List the segments; whatever else lies there is not ours."""
+        return [path for path in self._root.files(_FOLDER) if _SEGMENT.fullmatch(path)]
+
     def _put_together(self) -> None:
         """Make one of many segments of about one size, so that none is rewritten often."""
         alike: dict[int, list[str]] = defaultdict(list)
-        for path in self._root.files(_FOLDER):
+        for path in self._segments():
             alike[int(math.log(self._root.size(path) + 1, _MANY))].append(path)
         for paths in alike.values():
             if len(paths) >= _MANY:

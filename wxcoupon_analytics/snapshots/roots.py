@@ -45,7 +45,7 @@ class Root:
         if "://" not in self.uri:
             self.filesystem: pafs.FileSystem = pafs.LocalFileSystem()
             self.base, self.shown = self.uri, self.uri
-            self.local: Path | None = Path(given)
+            self.local: Path | None = Path(given).expanduser()
             return
         parts = urlsplit(self.uri)
         self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -125,11 +125,25 @@ class Root:
         if self.local is not None:
             yield from _below(self.local / folder, folder)
             return
-        selector = pafs.FileSelector(self.full(folder), recursive=True, allow_not_found=True)
         start = len(self.base) + 1
-        for found in self.filesystem.get_file_info(selector):
+        for found in self._listed_remotely(folder):
             if found.type == pafs.FileType.File:
                 yield found.path.lstrip("/")[start - (self.base.startswith("/")) :]
+
+    def _listed_remotely(self, folder: str) -> list[pafs.FileInfo]:
+        """Ask for a listing, which is what every use of a store begins with: here it shows whether it can be reached."""
+        selector = pafs.FileSelector(self.full(folder), recursive=True, allow_not_found=True)
+        try:
+            return self.filesystem.get_file_info(selector)  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each library behind fsspec has its own, under no common one but this
+            place = urlsplit(self.uri).netloc
+            said = f"{type(error).__name__}: {error}".replace(place, place.rpartition("@")[2])
+        raise SnapshotError(
+            f"{self.shown} cannot be listed ({said}): check the address, the network, and that this process has credentials "
+            "that may list, read and write there"
+        )  # anew: the first one's frames and text may hold the credentials of the URI
 
     def _rename(self, path: str, write: Callable[[Any], None]) -> None:
         assert self.local is not None

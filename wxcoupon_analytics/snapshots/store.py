@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import hashlib
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
-import platformdirs
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,11 +29,9 @@ from wxcoupon_analytics.snapshots.names import new_order
 from wxcoupon_analytics.snapshots.opened import OpenStore
 from wxcoupon_analytics.snapshots.pruning import Pruning
 from wxcoupon_analytics.snapshots.registry import USERS
-from wxcoupon_analytics.snapshots.roots import OURS
 from wxcoupon_analytics.snapshots.scanning import Engine, Wanted, check_engine
 
 _A_DAY: Final = 24 * 3600.0
-_SCRATCH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +133,7 @@ class SnapshotStore(OpenStore):
         table = to_table(entity, frame)
         instant = _latest_fetch(table) if taken_at is None else aware(taken_at, "taken_at")
         instant = instant.astimezone(BEIJING)
-        self._may_write()
+        self.check_key()
         if schema is COUPONS:
             return self._save_coupons(table, instant, complete=complete)
         table = self._names.applied(table)
@@ -163,7 +158,7 @@ class SnapshotStore(OpenStore):
         coupons: pa.Table,
         *,
         appid: str,
-        asked: Sequence[str],
+        asked: Sequence[str] | Mapping[str, dt.datetime],
         filters: Mapping[str, str],
         fetch_id: str,
         started_at: dt.datetime,
@@ -181,8 +176,9 @@ class SnapshotStore(OpenStore):
             The answers, in the declared schema of ``user_coupons``; with openids as they were asked for.
         appid : str
             The app the openids belong to.
-        asked : list of str
-            The users whose answers are wholly in ``coupons``, those without a coupon included.
+        asked : list of str, or mapping of str to datetime
+            The users whose answers are wholly in ``coupons``, those without a coupon included; and, better, when each
+            was answered, which the answer of one who holds nothing does not say.
         filters : mapping
             What was asked for of ``product_coupon_id``, ``stock_id`` and ``coupon_state``; empty: everything.
         fetch_id : str
@@ -212,33 +208,22 @@ class SnapshotStore(OpenStore):
                 f"filters has {', '.join(unknown)}: a question can have {', '.join(sorted(_FILTERS))}"
             )
         began = aware(started_at, "started_at")
-        self._may_write()
-        question = Question(fetch_id, appid, brand_id, asked, dict(filters), began, complete)
+        self.check_key()
+        answered: dict[str, dt.datetime | None] = dict.fromkeys(asked)
+        if isinstance(asked, Mapping):
+            answered.update((openid, aware(instant, "asked")) for openid, instant in asked.items())
+        question = Question(fetch_id, appid, brand_id, answered, dict(filters), began, complete)
         self._register(USERS.empty_table(), began)
         merged = self._settled(lambda: self._coupons.merge(coupons, question))
         # At the end of a fetch its parts become one file: small ones would be footers more than rows.
         self._tidy(COUPONS.name, lambda: self._coupons.tidy(last=complete, loose=1))
         if merged.path is None:
             return merged
-        stored_as = self._settled(lambda: self._coupons.where(merged.stored_as))
-        return dataclasses.replace(merged, path=str(self._path(stored_as)), stored_as=stored_as)
+        return dataclasses.replace(merged, path=str(self.file_of(merged)))
 
-    def scratch(self, name: str) -> Path:
-        """Give the folder of this machine where a fetch into this store keeps what it needs to go on after a kill.
-
-        It is made by whoever uses it, and deleted when the fetch is done.
-
-        Raises
-        ------
-        ValidationError
-            ``name`` could not be a file's.
-        """
-        if not _SCRATCH.fullmatch(name):
-            raise ValidationError(f"name={name!r}: letters, digits, _, - and . only, and not a dot first")
-        if self._root.local is not None:
-            return self._root.local / OURS / "fetches" / name
-        of_store = hashlib.blake2b(self._root.shown.encode(), digest_size=8).hexdigest()
-        return platformdirs.user_state_path("wxcoupon_analytics") / "fetches" / of_store / name
+    def file_of(self, merged: Merged) -> Path | str:
+        """Give the file that has what was stored of a part, by now: small files are put together."""
+        return self._path(self._settled(lambda: self._coupons.where(merged.stored_as)))
 
     # reading -----------------------------------------------------------------------------------------------------------
 
@@ -444,7 +429,8 @@ class SnapshotStore(OpenStore):
         """Remove an entity's history of long ago, and keep what :meth:`load` gives.
 
         Of the snapshots taken before an instant, only the rows stay that were the latest of their key at that instant;
-        so :meth:`load`, also ``as_of`` any time since, gives what it gave. As of earlier times, it no longer can.
+        so :meth:`load`, also ``as_of`` any time since the last of them, gives what it gave. As of earlier times, it no
+        longer can.
 
         Parameters
         ----------
@@ -489,7 +475,7 @@ class SnapshotStore(OpenStore):
         instant = start(before, "before")
         if dry_run:
             return self._settled(lambda: frame_of(Pruning(self._root, schema, self._footers, instant).listing))
-        self._may_write()
+        self.check_key()
         removed = self._settled(lambda: Pruning(self._root, schema, self._footers, instant).carry_out())
         self._root.sweep(older_than=_A_DAY)
         if schema is COUPONS:
@@ -502,12 +488,11 @@ class SnapshotStore(OpenStore):
 
     def _save_coupons(self, table: pa.Table, instant: dt.datetime, *, complete: bool) -> Snapshot:
         fetch_id = f"save-{secrets.token_hex(8)}"
-        question = Question(fetch_id, None, None, (), None, instant, complete)
+        question = Question(fetch_id, None, None, {}, None, instant, complete)
         self._register(USERS.empty_table(), instant)
         merged = self._settled(lambda: self._coupons.merge(table, question, taken_at=instant))
         self._tidy(COUPONS.name, lambda: self._coupons.tidy(last=True))
-        stored_as = self._settled(lambda: self._coupons.where(merged.stored_as))
-        return Snapshot(COUPONS.name, self._path(stored_as), len(table), instant, complete)
+        return Snapshot(COUPONS.name, self.file_of(merged), len(table), instant, complete)
 
     def _fold(self) -> None:
         self._tidy(COUPONS.name, self._coupons.fold)

@@ -1,18 +1,15 @@
+"""``wxcoupon demo``."""
+
 from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
-import pytest
-from typer.testing import CliRunner
 
 import wxcoupon_analytics as wx
-from wxcoupon_analytics.cli import app
-
-COMMAND = [sys.executable, "-c", "from wxcoupon_analytics.cli import app; app()"]
+from tests.cli.commands import COMMAND, run
 
 
 def test_the_demo_shows_the_whole_line_and_may_be_run_again(tmp_path: Path):
@@ -38,22 +35,7 @@ def test_the_demo_shows_the_whole_line_and_may_be_run_again(tmp_path: Path):
 
 def test_the_demo_leaves_a_folder_alone_that_is_not_its_own(tmp_path: Path):
     (tmp_path / "my-report.xlsx").touch()
-    result = CliRunner().invoke(app, ["demo", "--to", str(tmp_path)])
+    result = run("demo", "--to", tmp_path)
     assert result.exit_code == 1
     assert "no demo made it: name another folder with --to" in result.output
     assert [p.name for p in tmp_path.iterdir()] == ["my-report.xlsx"]
-
-
-def test_help_and_version():
-    assert CliRunner().invoke(app, ["--version"]).output.strip() == wx.__version__
-    for arguments in (["--help"], ["demo", "--help"]):
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 0
-        assert "demo" in result.output
-
-
-def test_show_versions_names_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str]):
-    wx.show_versions()
-    said = capsys.readouterr().out
-    for name in ("python", "wxcoupon-analytics", "pandas", "pyarrow", "duckdb", "narwhals", "httpx"):
-        assert re.search(rf"^{name} : \d", said, re.M), name

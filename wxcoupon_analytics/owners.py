@@ -6,7 +6,6 @@ the host and pid namespace the id belongs to, it names one process for ever.
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,16 +28,19 @@ class Owner:
     started: float
 
     @classmethod
-    def here(cls) -> Owner:
-        """Give the process that asks."""
-        return cls(_host(), os.getpid(), psutil.Process().create_time())
+    def here(cls, pid: int | None = None) -> Owner:
+        """Give the process that asks, or another one of this machine."""
+        process = psutil.Process(pid)
+        return cls(_host(), process.pid, process.create_time())
 
     def lives(self, beat_at: datetime) -> bool:
         """Whether it is still at work: heard of lately, and, where that can be seen, still running."""
-        if datetime.now(UTC) - beat_at >= SILENCE:
-            return False
+        return datetime.now(UTC) - beat_at < SILENCE and self.runs() is not False
+
+    def runs(self) -> bool | None:
+        """Whether it is still running; None where that cannot be seen."""
         if self.host != _host():
-            return True
+            return None
         try:
             process = psutil.Process(self.pid)
             # A killed child that nobody has waited for keeps its id, and does nothing any more.
@@ -47,7 +49,7 @@ class Owner:
         except psutil.NoSuchProcess:
             return False
         except psutil.AccessDenied:
-            return True
+            return None
 
 
 def _host() -> str:
