@@ -183,6 +183,8 @@ def _in_columns(frame: IntoFrame) -> IntoFrame:
                 f"{', '.join(doubled)} is both the index and a column: frame.reset_index(drop=True) keeps the column"
             )
         frame = frame.reset_index()
+    else:
+        frame = frame.reset_index(drop=True)  # older versions make a column of one that rows were taken out of
     frame = frame.set_axis([_name(label) for label in frame.columns], axis="columns")
     if doubled := frame.columns[frame.columns.duplicated()].tolist():
         raise ValidationError(
