@@ -80,7 +80,7 @@ def test_the_current_state_is_one_scan_that_reads_what_is_asked(store):
     store.save("user_coupons", coupons(*[coupon(f"{n:05}", when=at(1)) for n in range(200)]))
     found = store.scan("user_coupons").filter("coupon_state = 'EFFECTIVE'").aggregate("stock_id, count(*)")
     plan = found.explain()
-    assert plan.count("Function:") == plan.count("Projections:") == 1
+    assert plan.count("Function:") == 1
     for word in ("WINDOW", "JOIN", "valid_end_time", "coupon_code"):
         assert word not in plan
     plan = (
