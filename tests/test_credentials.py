@@ -128,7 +128,7 @@ def test_load_reads_dotenv(clean: Path):
 
 
 @pytest.mark.parametrize(
-    "broken", ['WXCOUPON_SERIAL_NO "x"', "WXCOUPON_SERIAL_NO: x", 'WXCOUPON_PRIVATE_KEY="not-shown']
+    "broken", ['WXCOUPON_SERIAL_NO "x"', "export WXCOUPON_SERIAL_NO: x", "  'WXCOUPON_PRIVATE_KEY'=\"not-shown"]
 )
 def test_a_line_of_dotenv_that_is_none_is_named_and_not_shown(clean: Path, broken: str, caplog):
     (clean / ".env").write_text(f"WXCOUPON_BRAND_ID=120344\n\n{broken}\nWXCOUPON_PUBLIC_KEY=pub.pem\n")
@@ -136,6 +136,12 @@ def test_a_line_of_dotenv_that_is_none_is_named_and_not_shown(clean: Path, broke
         wx.Credentials.load()
     assert "not-shown" not in str(raised.value)
     assert not caplog.records
+
+
+def test_a_broken_line_of_another_program_is_not_ours_to_judge(clean: Path):
+    lines = [f"WXCOUPON_{k.upper()}={v}" for k, v in settings(clean).items()]
+    (clean / ".env").write_text("\n".join(["OTHER_KEY='unclosed # see WXCOUPON_BRAND_ID below", *lines]) + "\n")
+    assert wx.Credentials.load().brand_id == "120344"
 
 
 def test_load_reads_toml_with_paths_beside_it(clean: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory):

@@ -314,6 +314,18 @@ def test_an_index_is_kept_unless_it_only_counts(tmp_path: Path) -> None:
     assert lines(wx.to_csv(two, tmp_path / "m.csv"))[:2] == [["level_0", "level_1", "state", "n"], ["x", "7", "a", "1"]]
     with pytest.raises(ValidationError, match=r"state is both the index and a column: .*reset_index.drop=True"):
         wx.to_csv(frame.set_index("state", drop=False), tmp_path / "s.csv")
+    for names, columns in ((["id", "id"], ["n"]), ([None, None], ["level_0"])):
+        twice = pd.DataFrame([[1]], columns=columns, index=pd.MultiIndex.from_tuples([(7, 8)], names=names))
+        with pytest.raises(ValidationError, match=r"the index cannot become columns: .* frame\.rename_axis"):
+            wx.to_csv(twice, tmp_path / "t.csv")
+
+
+def test_ids_in_an_index_without_a_name_are_kept_as_the_docstring_says(tmp_path: Path) -> None:
+    frame = pd.DataFrame.from_dict({1000000013001: [3]}, orient="index", columns=["n"])
+    assert lines(wx.to_csv(frame, tmp_path / "n.csv")) == [["n"], ["3"]]
+    assert lines(wx.to_csv(frame.rename_axis("stock_id"), tmp_path / "n.csv"))[1] == ["1000000013001\t", "3"]
+    for write in (wx.to_csv, wx.to_excel):
+        assert 'rename_axis("stock_id")' in str(write.__doc__)
 
 
 def test_a_pivot_and_periods_and_intervals_are_written_as_pandas_shows_them(tmp_path: Path) -> None:
@@ -334,6 +346,8 @@ def test_columns_that_are_no_columns_are_named_and_no_value_of_them(tmp_path: Pa
     mixed = "oh-394z-6CGkNoJrsDLTTUKiAnp4"
     with pytest.raises(ValidationError, match="several columns are called 'n': .* rename them"):
         wx.to_csv(pd.DataFrame([[1, 2]], columns=["n", "n"]), tmp_path / "a.csv")
+    with pytest.raises(ValidationError, match=r"no Arrow type holds: .* too (big|large) .*one type first"):
+        wx.to_csv(pd.DataFrame({"n": [2**70]}), tmp_path / "a.csv")
     with pytest.raises(ValidationError, match="column openid with type object.*one type first") as raised:
         wx.to_csv(pd.DataFrame({"openid": [5, mixed]}), tmp_path / "a.csv")
     assert mixed not in "".join(traceback.format_exception(raised.value))

@@ -240,6 +240,12 @@ def test_every_word_can_be_read_on_the_ground_of_the_users_style(history: pd.Dat
                 assert ink in on_a_fill or contrast(ink, ground) > 4.3, (text.get_text(), ink)
 
 
+def test_a_figure_without_a_ground_stands_on_a_white_page() -> None:
+    with plt.rc_context({"figure.facecolor": "none"}):
+        _, ax = plt.subplots()
+        assert drawing.greys(ax) == drawing.LIGHT
+
+
 def test_a_title_with_markup_does_not_leave_its_attribute() -> None:
     _, ax = plt.subplots()
     ax.set_title('<b> "5" & \\$6', loc="left")

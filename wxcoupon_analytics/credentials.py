@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 _NAMES = ("mchid", "brand_id", "serial_no", "private_key", "public_key_id", "public_key", "apiv3_key")
 _PREFIX = "WXCOUPON_"
+_OUR_LINE = re.compile(rf"^\s*(?:export\s+)?'?({_PREFIX})", re.MULTILINE)
 _MIN_RSA_BITS = 2048
 
 
@@ -306,9 +308,9 @@ def _read_dotenv(path: Path) -> dict[str, str]:
         return {}
     text = _read_text(path)
     for binding in parse_stream(io.StringIO(text)):
-        before, name, _ = binding.original.string.partition(_PREFIX)
-        if binding.error and name:  # what is wrong with the lines of others is not ours to say
-            number = binding.original.line + before.count("\n")
+        # What is wrong with the lines of others is not ours to say.
+        if binding.error and (ours := _OUR_LINE.search(binding.original.string)):
+            number = binding.original.line + binding.original.string.count("\n", 0, ours.start(1))
             _fail(f"{path}, line {number}, is not NAME=value, or a quote in it is not closed")
     return {k: v for k, v in dotenv_values(stream=io.StringIO(text)).items() if v is not None}
 

@@ -13,7 +13,7 @@ from unicodedata import east_asian_width
 import matplotlib.pyplot as plt
 import narwhals as nw
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 from narwhals.typing import IntoFrame
@@ -48,9 +48,10 @@ DARK = Greys("#E8EAED", "#A2ABB4", "#4A5159", "#2A2F35", "#14171A")
 
 
 def greys(ax: Axes) -> Greys:
-    """Give the greys that can be read on the figure's own ground, which is the user's style."""
+    """Give the greys that can be read on the figure's own ground, which is the user's style; without one, on a white page."""
     figure = ax.get_figure(root=True)
-    return DARK if figure is not None and letters_on(to_hex(figure.get_facecolor())) == ON_DARK else LIGHT
+    ground = to_rgba("none" if figure is None else figure.get_facecolor())
+    return DARK if ground[3] and letters_on(to_hex(ground)) == ON_DARK else LIGHT
 
 
 # Okabe and Ito's palette, told apart by every common form of colour blindness.

@@ -55,19 +55,22 @@ def test_what_is_missing_is_one_line_on_standard_error(served: wx.Sandbox):
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.startswith("ValidationError: the store knows of no product coupons yet")
+    assert "--product-coupon-id" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("customers.csv", "用户\no1\n".encode(), "has no column openid, but '用户': its first line must name"),
+        ("customers.csv", "用户\no1\n".encode(), "has no column openid, but '用…': its first line must name"),
         (
             "customers.csv",
             b"openid;city\no1;x\n",
-            "but 'openid;city': its first line must name the columns, with commas",
+            "but 'o…': its first line must name the columns, with commas",
         ),
-        ("customers.csv", b"oh3Y4vppxD5K25w3KaQioZVnlwDw\n", "but 'oh3Y4vpp…': its first line must name the columns"),
+        ("customers.csv", b"oh3Y4vppxD5K25w3KaQioZVnlwDw\n", "but 'o…': its first line must name the columns"),
+        ("customers.csv", "13800138000,王明\n".encode(), "but '1…', '王…': its first line must name the columns"),
+        ("customers.csv", b"user_id,city\n1,x\n", "but 'user_id', 'city': its first line must name the columns"),
         (
             "customers.csv",
             b"openid,n\no1,1\n,2\n\n \n,3\n",

@@ -71,7 +71,22 @@ def test_a_folder_or_a_port_that_is_taken_is_told_and_left_alone(served: wx.Sand
     assert run("sandbox", "--port", 65_536).exit_code == 2
 
 
-@pytest.mark.parametrize("damaged", ["", "[]", "{}", '{"port": 1}', "null"])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"port": 1}',
+        "null",
+        '{"port": 1, "token": "t", "server": null}',
+        '{"port": 1, "token": "t", "server": {"host": "h", "pid": 1, "started": 1.0, "more": 1}}',
+        '{"port": 1, "token": "t", "server": {"host": "h", "pid": "1", "started": 1.0}}',
+        '{"port": null, "token": "t", "server": {"host": "h", "pid": 1, "started": 1.0}}',
+        '{"port": 1, "token": "t", "server": {"host": "h", "pid": 1, "started": 1.0}, "behaviour": {"segments": null}}',
+        '{"port": 1, "token": "t", "server": {"host": "h", "pid": 1, "started": 1.0}, "behaviour": {"segments": {}, "x": 1}}',
+    ],
+)
 def test_a_handle_that_tells_nothing_is_a_brand_that_has_ended(served: wx.Sandbox, damaged: str):
     config = Path(os.environ["WXCOUPON_CONFIG"])
     (handle := config.with_name("sandbox.json")).write_text(damaged)

@@ -79,6 +79,11 @@ def test_only_the_product_coupons_of_the_brand_that_asks(shop: Shop, store):
     assert saved["rows"].to_dict() == {"product_coupons": 1, "stocks": 1, "user_coupons": 0}
 
 
+def test_a_store_that_knows_of_no_product_coupons_says_which_argument_names_them(shop: Shop, store):
+    with pytest.raises(wx.ValidationError, match=r"name them \(product_coupon_ids=\)$"):
+        shop.client.fetch.snapshot(store)
+
+
 def test_a_store_of_pseudonyms_cannot_say_whom_to_ask(shop: Shop, tmp_path):
     store = wx.SnapshotStore(tmp_path, pseudonymize=b"a key of thirty-two bytes at least")
     with pytest.raises(wx.ValidationError, match="pass openids="):

@@ -54,6 +54,20 @@ def test_a_second_run_finds_what_the_first_kept(tmp_path):
     assert not tmp_path.exists()
 
 
+def test_the_answered_are_counted_a_block_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("wxcoupon_analytics.fetch.spool._USERS_AT_ONCE", 2)
+    here = spool(tmp_path)
+    for who in ("a", "b", "王\"'"):
+        keep(here, who)
+    keep(here, "half", then="t1")
+    queries: list[str] = []
+    here._db.set_trace_callback(queries.append)
+    assert here.count_done(iter(["a", "a", "half", "new", "王\"'"])) == 3, "one who is there twice counts twice"
+    assert len(queries) == 3
+    assert here.count_done([]) == 0
+    here.close()
+
+
 def test_a_closed_part_stays_the_same_part_until_it_is_stored(tmp_path):
     first = spool(tmp_path)
     keep(first, "a")

@@ -114,6 +114,27 @@ def test_a_day_on_which_the_limit_was_changed_was_hit_only_if_every_hour_of_the_
     assert of_day[18] is hit
 
 
+def test_every_snapshot_of_a_day_tells_of_its_limit() -> None:
+    def hits(*readings: tuple[int, int, int | None, int, int]) -> dict[int, bool | None]:
+        told = [
+            stock(
+                fetched_at=midnight(day) + timedelta(hours=hour), max_count=1000, per_day=limit, sent=sent, today=today
+            )
+            for day, hour, limit, sent, today in readings
+        ]
+        return {row["day"].day: row["hit"] for row in rows(quota_days(stocks(*told)))}
+
+    # Seen at its limit, which was raised in the evening.
+    raised = [(17, 12, 200, 0, 0), (18, 12, 50, 50, 50), (18, 20, 200, 60, 60), (19, 12, 200, 60, 0)]
+    assert hits(*raised) == {17: False, 18: True}
+    # Lowered after the noon of the one day and raised again before that of the other: what was read between counts.
+    lowered = [(17, 12, 200, 0, 0), (18, 8, 20, 15, 15), (18, 20, 200, 60, 60), (19, 12, 200, 60, 0)]
+    assert hits(*lowered) == {17: False, 18: None}
+    # Lifted on the first day, or after it; the limit that was set in the next evening is none of that day's.
+    lifted = [(17, 12, 10, 5, 5), (18, 8, None, 30, 0), (18, 20, 8, 34, 4), (19, 12, 8, 34, 0)]
+    assert hits(*lifted) == {17: None, 18: False}
+
+
 # pace ---------------------------------------------------------------------------------------------------------------
 
 

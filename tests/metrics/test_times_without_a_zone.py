@@ -57,6 +57,21 @@ def test_of_user_coupons(engine: str, ask: str) -> None:
         ask_for(ENGINES[engine][0](frame))
 
 
+@pytest.mark.parametrize(
+    "nothing", [[None, None], [float("nan")] * 2, [pd.NaT] * 2, pd.array([None] * 2, dtype="string")]
+)
+@pytest.mark.parametrize("ask", [wx.redemption_rate, wx.redemption_curve, wx.coupon_funnel])
+def test_a_column_of_no_times_is_one_of_nulls_whatever_it_is_called(ask: Callable[[Any], Any], nothing: Any) -> None:
+    """As read_csv makes one, of any dtype, when no coupon was confirmed, used or withdrawn yet."""
+    frame = user_coupons(
+        *(coupon(code, "EFFECTIVE", receive_time=NOON, valid_end_time=NOON + timedelta(days=9)) for code in "ab")
+    )
+    names = [name for name in frame.columns if name.endswith("_time") and frame[name].isna().all()]
+    assert "deactivate_time" in names or "confirm_time" in names
+    told = ask(frame.assign(**{name: pd.Series(nothing, frame.index) for name in names}))
+    pd.testing.assert_frame_equal(told, ask(frame))
+
+
 @pytest.mark.parametrize("value", ["2025-08-02T09:00:00+08:00", 1754096400, pd.Timestamp("2025-08-02").date()])
 def test_of_user_coupons_what_is_no_time_at_all(value: Any) -> None:
     with pytest.raises(ValidationError, match="valid_end_time of the user_coupons frame is .*not an aware time"):

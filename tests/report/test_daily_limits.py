@@ -122,3 +122,27 @@ def test_a_limit_raised_before_the_days_reading_may_have_been_hit_until_then(emp
         "days_hit", ["value", "value_at_most"]
     ]
     assert [None if pd.isna(count) else count for count in told] == [0, at_most]
+
+
+@pytest.mark.parametrize(
+    ("seen", "evening", "bounds"),
+    [
+        pytest.param(10, 40, [1, 1], id="at its limit when read, and raised in the evening"),
+        pytest.param(4, 40, [0, None], id="raised in the evening, at an unknown hour"),
+        pytest.param(4, None, [0, None], id="lifted in the evening"),
+    ],
+)
+def test_every_snapshot_of_a_day_tells_of_its_limit(empty: wx.SnapshotStore, seen, evening, bounds):
+    """Read at two in the afternoon with a limit of 10, on the 11th at eight in the evening with another one."""
+    for day in range(2, 17):
+        total = 5 * day + 25 * (day > 11)
+        today = seen if day == 11 else 5
+        rule = {"stock_send_rule": {"max_count": 1000, "max_count_per_day": 10}}
+        saved(empty, f"2026-11-{day:02}T14:00", total=total - 5 + today, today=today, **rule)
+        if day == 11:
+            rule = {"stock_send_rule": {"max_count": 1000, **({"max_count_per_day": evening} if evening else {})}}
+            saved(empty, f"2026-11-{day:02}T20:00", total=total + 20, today=25, **rule)
+    report = wx.weekly_report(empty, now=AFTER + timedelta(hours=23))
+    told = headlines(report).loc["days_hit", ["value", "value_at_most"]]
+    assert [None if pd.isna(count) else count for count in told] == bounds
+    assert report.tables["anomalies"].empty, "30 is within 40, or within no limit"

@@ -12,6 +12,7 @@ import pytest
 import wxcoupon_analytics as wx
 from tests.report.pages import Page
 from tests.report.stores import AFTER, coupons_read, every_night, headlines, saved
+from wxcoupon_analytics.entities.flatten import flatten
 
 
 def plain(values: pd.Series) -> list[object]:
@@ -107,7 +108,10 @@ def test_coupons_not_read_after_the_week_may_have_been_used_or_deleted(empty: wx
     assert plain(told.loc["used", [*BOUNDS, "previous_value", "previous_value_at_most"]]) == [0, 2, 0, 2]
     assert plain(told.loc["deleted", BOUNDS]) == [0, 2]
     assert "; 0–2 of the coupons known were used." in report.headline
-    assert any("not read again after the week, and may have been used or deleted: 2." in note for note in report.notes)
+    assert any(
+        "not read again after the week, and may have been used, returned or deleted: 2." in note
+        for note in report.notes
+    )
     section = re.findall(
         r'<section id="deletions">.*?</section>',
         report.to_html(tmp_path / "unread.html").read_text(encoding="utf-8"),
@@ -148,3 +152,64 @@ def test_a_coupon_that_came_and_went_between_two_fetches_was_deleted(empty: wx.S
     coupons_read(empty, "16", A="EFFECTIVE", B=gone, C=long_gone)
     told = headlines(wx.weekly_report(empty, now=AFTER + timedelta(hours=8)))
     assert plain(told.loc["deleted", BOUNDS]) == [1, 2], "of the one long received, nobody knows when"
+
+
+def test_a_deleted_coupon_without_a_code_is_no_coupon_found_deleted(empty: wx.SnapshotStore):
+    every_night(empty)
+    coupons_read(empty, "02", A="EFFECTIVE")
+    coupons_read(empty, "09", A="EFFECTIVE")
+    nameless = {"coupon_state": "DELETED", "stock": {"stock_id": "1"}, "receive_time": "2026-11-11T10:00:00+08:00"}
+    at = pd.Timestamp("2026-11-12T03:00+08:00")
+    empty.save("user_coupons", flatten("user_coupons", nameless, brand_id="120344", fetched_at=at))
+    coupons_read(empty, "16", A="DELETED")
+    told = headlines(wx.weekly_report(empty, now=AFTER + timedelta(hours=8)))
+    assert plain(told.loc["deleted", "value":"value"]) == [1], "nothing tells which coupon it is"
+
+
+def priced(store: wx.SnapshotStore, last: int = 16) -> None:
+    """Save nightly snapshots of a stock whose coupons are worth five yuan."""
+    every_night(store, last=last, single_usage_rule={"normal_coupon": {"threshold": 0, "discount_amount": 500}})
+    product = {"product_coupon_id": "7", "type": "NORMAL", "usage_mode": "SINGLE"}
+    read_at = pd.Timestamp("2026-11-02T03:00+08:00")
+    store.save("product_coupons", flatten("product_coupons", product, brand_id="120344", fetched_at=read_at))
+
+
+def used(on: str) -> dict[str, object]:
+    """Say that a coupon worth a use in the week reported on was used then."""
+    return {"coupon_state": "USED", "single_usage_detail": {"use_time": f"2026-11-{on}T10:00:00+08:00"}}
+
+
+@pytest.mark.parametrize(
+    ("read_on_monday", "expected", "unread"),
+    [
+        pytest.param({}, [0, 2, 1, 1], 2, id="a return may have undone the use, or let the other be used again"),
+        pytest.param({"A": used("11"), "B": used("05")}, [1, 1, 1, 1], 0, id="read again, it stands"),
+        pytest.param({"A": "EFFECTIVE", "B": used("05")}, [0, 0, 1, 1], 0, id="it was returned"),
+    ],
+)
+def test_a_use_is_certain_once_it_was_read_after_the_week(empty: wx.SnapshotStore, read_on_monday, expected, unread):
+    priced(empty)
+    coupons_read(empty, "02", A="EFFECTIVE", B="EFFECTIVE")
+    coupons_read(empty, "09", B=used("05"))
+    coupons_read(empty, "12", A=used("11"))
+    if read_on_monday:
+        coupons_read(empty, "16", **read_on_monday)
+    report = wx.weekly_report(empty, now=AFTER + timedelta(hours=8), lang="en")
+    assert plain(headlines(report).loc["used", [*BOUNDS, "previous_value", "previous_value_at_most"]]) == expected
+    value = report.tables["redeemed_value"].iloc[0]
+    assert [value["value_fen"], value["previous_value_fen"]] == [500 * expected[0], 500 * expected[2]]
+    change = None if unread else (expected[0] - expected[2]) / expected[2]
+    assert plain(value[["change_share"]]) == [change], "what is known in part is not held against the week before"
+    said = (
+        f"Coupons known that were not read again after the week, and may have been used, returned or deleted: {unread}."
+    )
+    assert any(note.startswith(said) for note in report.notes) == (unread > 0)
+
+
+def test_uses_of_a_running_week_are_those_read_so_far(empty: wx.SnapshotStore):
+    priced(empty, last=12)
+    coupons_read(empty, "12", A=used("11"), B=used("05"), C=used("05"))
+    report = wx.weekly_report(empty, week="2026-W46", now=pd.Timestamp("2026-11-12T08:00+08:00"))
+    assert plain(headlines(report).loc["used", BOUNDS]) == [1, None]
+    value = report.tables["redeemed_value"].iloc[0]
+    assert plain(value[["value_fen", "previous_value_fen", "change_share"]]) == [500, 1000, None]

@@ -98,13 +98,55 @@ def test_a_fetch_that_goes_over_the_closing_midnight_is_read(empty: wx.SnapshotS
     assert headlines(report).loc["stuck", "value"] == 1
 
 
-def test_days_before_the_first_snapshot_are_part_of_no_other_day(empty: wx.SnapshotStore):
-    report = wx.weekly_report(every_night(empty, 12), now=AFTER + timedelta(hours=8), lang="en")
-    assert (
-        "No snapshot of stocks on 11-09, 11-10, 11-11, nor any earlier or later: what was sent then cannot be told."
-        in (report.notes)
-    )
-    assert not any("part of the day before" in note for note in report.notes)
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        pytest.param(
+            12,
+            16,
+            {
+                "zh": [
+                    "这些天没有批次快照：11-09, 11-10, 11-11，都早于首次快照；当天的发放量与此前的并在一起，无法拆开。"
+                ],
+                "en": [
+                    "No snapshot of stocks on 11-09, 11-10, 11-11, before the first one: "
+                    "what was sent then is known only together with all that was sent before."
+                ],
+            },
+            id="before the first",
+        ),
+        pytest.param(
+            2,
+            13,
+            {
+                "zh": ["这些天没有批次快照：11-14, 11-15，都晚于最近一次快照；当天发放多少无从得知。"],
+                "en": ["No snapshot of stocks on 11-14, 11-15, after the last one: what was sent then cannot be told."],
+            },
+            id="after the last",
+        ),
+        pytest.param(
+            10,
+            14,
+            {
+                "zh": [
+                    "这些天没有批次快照：11-09，都早于首次快照；当天的发放量与此前的并在一起，无法拆开。",
+                    "这些天没有批次快照：11-15，都晚于最近一次快照；当天发放多少无从得知。",
+                ],
+                "en": [
+                    "No snapshot of stocks on 11-09, before the first one: "
+                    "what was sent then is known only together with all that was sent before.",
+                    "No snapshot of stocks on 11-15, after the last one: what was sent then cannot be told.",
+                ],
+            },
+            id="both",
+        ),
+    ],
+)
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_days_outside_the_snapshots_are_part_of_no_other_day(empty: wx.SnapshotStore, lang, first, last, said):
+    report = wx.weekly_report(every_night(empty, first, last), now=AFTER + timedelta(hours=8), lang=lang)
+    begins = {"zh": "这些天没有批次快照", "en": "No snapshot of stocks on"}[lang]
+    assert [note for note in report.notes if note.startswith(begins)] == said[lang]
 
 
 @pytest.mark.parametrize(("state", "is_said"), [("SENDING", True), ("STOPPED", False)])

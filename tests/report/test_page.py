@@ -67,6 +67,13 @@ def test_a_page_has_to_be_called_html(report: wx.WeeklyReport, tmp_path: Path, n
         report.to_html(tmp_path / name)
 
 
+def test_a_page_in_the_home_folder_is_there(report: wx.WeeklyReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert report.to_html("~/r.html") == tmp_path / "r.html"
+    assert (tmp_path / "r.html").exists()
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     '=HYPERLINK("http://evil.example")',

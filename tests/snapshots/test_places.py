@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 
 import duckdb
 import pandas as pd
+import pyarrow.fs as pafs
 import pytest
 
 from tests.snapshots.frames import at, coupon, merge, stock, stocks
 from wxcoupon_analytics.errors import SnapshotError, ValidationError
 from wxcoupon_analytics.snapshots import SnapshotStore
+from wxcoupon_analytics.snapshots.engines import failures_told, spilling
+from wxcoupon_analytics.snapshots.files import footer
 
 
 def test_a_store_behind_an_object_store_does_all_a_folder_does(anywhere):
@@ -84,6 +88,85 @@ def test_a_place_that_cannot_be_reached_is_our_error_whatever_its_library_calls_
         server.shutdown(socket.SHUT_RDWR)
 
 
+def test_only_of_what_is_behind_fsspec_any_error_is_the_places():
+    fsspec = pytest.importorskip("fsspec")
+
+    class Mistaken(pafs.FSSpecHandler):
+        def get_file_info_selector(self, selector):
+            raise TypeError("a mistake")
+
+    store = SnapshotStore("memory://test_places/mistaken")
+    behind_fsspec = pafs.PyFileSystem(Mistaken(fsspec.filesystem("memory")))
+    store._root.filesystem = behind_fsspec
+    with pytest.raises(SnapshotError, match="cannot be listed"):
+        store.load("stocks")
+    store._root.filesystem = pafs.SubTreeFileSystem("", behind_fsspec)
+    with pytest.raises(TypeError, match="a mistake"):
+        store.load("stocks")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="everything may be read by this user")
+@pytest.mark.parametrize("folder", ["registry", "stocks"])
+def test_a_file_that_may_not_be_read_is_not_to_be_moved_out(store, folder):
+    merge(store, 1, coupon("A"), asked=["o1"])
+    store.save("stocks", stocks(stock()), taken_at=at(1))
+    (file,) = (path for path in store.root.rglob("*.parquet") if folder in str(path))
+    file.chmod(0)
+    with pytest.raises(SnapshotError, match=r"try again; .* may read there") as raised:
+        store.openids() if folder == "registry" else store.load("stocks")
+    assert file.name in str(raised.value)
+    assert "out of the store" not in str(raised.value)
+    file.chmod(0o600)
+    assert len(store.openids()) == len(store.load("stocks")) == 1
+
+
+def test_a_server_that_is_gone_does_not_make_a_file_damaged(s3):
+    moto = pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    query = s3.split("&", 1)[1]
+    store = SnapshotStore(f"s3://AKIAEXAMPLE:not-to-be-shown@gone/data?endpoint_override={host}:{port}&{query}")
+    store._root.filesystem.create_dir("gone")
+    path = store.save("stocks", stocks(stock()), taken_at=at(1)).path.partition("/data/")[2]
+    server.stop()
+    with pytest.raises(SnapshotError, match=r"cannot be read: .*; try again") as raised:
+        footer(store._root, path)
+    assert "out of the store" not in str(raised.value)
+
+
+@pytest.mark.parametrize("said", ["failed to allocate (404.0 KiB/512.0 MiB used)", "in '/data/x-404-y.parquet'"])
+def test_a_number_is_not_taken_for_a_file_that_is_gone(said):
+    with pytest.raises(SnapshotError, match="cannot be read together"), failures_told():
+        raise duckdb.InvalidInputException(said)
+    with pytest.raises(FileNotFoundError), failures_told():
+        raise duckdb.HTTPException("HTTP GET error on '/data/x-404-y.parquet' (HTTP 404)")
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"), [("ZSTD decompression failed", "move the file"), ("AWS Error NETWORK_CONNECTION", "try again")]
+)
+def test_what_a_stream_says_of_a_file_decides_what_to_do(said, advice):
+    error = f"reading the stream of the Python object 'arrow_1' failed: IOError: {said}: 'data/x.parquet'"
+    with pytest.raises(SnapshotError, match=f"; {advice}"), failures_told():
+        raise duckdb.InvalidInputException(error)
+
+
+def test_memory_that_is_not_enough_damages_no_file(store):
+    merge(store, 1, coupon("A"), asked=["o1"])
+    (segment,) = (store.root / ".store" / "registry").iterdir()
+    query = f"SELECT DISTINCT openid || n FROM read_parquet('{segment}'), range(1000000) AS r(n) ORDER BY ALL"
+
+    def read_within_a_megabyte():
+        with spilling() as connection:
+            connection.execute("SET temp_directory = ''; SET memory_limit = '1MB'")
+            connection.sql(query).fetchall()
+
+    with pytest.raises(SnapshotError, match=r"(?s)Out of Memory.*try again") as raised:
+        read_within_a_megabyte()
+    assert "out of the store" not in str(raised.value)
+
+
 @pytest.mark.parametrize("name", [".DS_Store", "desktop.ini", ".x.parquet.a8Kd2L", "x (1).parquet"])
 @pytest.mark.parametrize("folder", ["registry", "pseudonyms", "current/user_coupons", "checkpoints/stocks", "staging"])
 def test_what_others_leave_in_our_folders_is_not_ours(store, folder, name):
@@ -105,6 +188,7 @@ def test_a_damaged_part_of_the_registry_is_named(store):
     with pytest.raises(SnapshotError, match=f"{segment.name}'; move the file it names out of the store") as raised:
         store.openids()
     assert "SELECT" not in str(raised.value)
+    assert "name the users who hold no coupon again" in str(raised.value)
     segment.rename(store.root / "damaged")
     assert store.openids()["openid"].tolist() == ["o1"]
 

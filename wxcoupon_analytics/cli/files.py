@@ -33,10 +33,7 @@ def read_users(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowInvalid) as error:
         raise ValidationError(f"{path} is not a {path.suffix[1:]} table: {error}") from None
     if "openid" not in frame.columns:
-        # In a file without a heading the first user stands in its place, and a message is no place for a user.
-        columns = ", ".join(
-            repr(f"{name:.8}…" if len(name) > _LONGEST_NAME else name) for name in map(str, frame.columns)
-        )
+        columns = ", ".join(repr(_heading(name)) for name in map(str, frame.columns))
         raise ValidationError(
             f"{path} has no column openid, but {columns}: its first line must name the columns, with commas between"
         )
@@ -77,6 +74,11 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
         wx.to_excel(frame, path)
     else:
         wx.to_csv(frame, path)
+
+
+def _heading(name: str) -> str:
+    """Cut what may be no column's name: in a file without a heading the first user stands in its place."""
+    return name if name.isascii() and name.isidentifier() and len(name) <= _LONGEST_NAME else f"{name:.1}…"
 
 
 def _check_suffix(path: Path, known: tuple[str, ...]) -> None:

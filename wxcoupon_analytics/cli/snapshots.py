@@ -77,12 +77,11 @@ def fetch(
     on_error: Literal["raise", "collect"] = "collect" if keep_going else "raise"
     with connect(host) as client:
         kept = wx.SnapshotStore(store)
+        ids = product_coupon_id or _known_ids(client, kept)
         if refresh and appid is not None:
-            saved = _refresh(client, kept, product_coupon_id, appid, on_error)
+            saved = _refresh(client, kept, ids, appid, on_error)
         else:
-            frame = client.fetch.snapshot(
-                kept, product_coupon_ids=product_coupon_id or None, openids=users, appid=appid, on_error=on_error
-            )
+            frame = client.fetch.snapshot(kept, product_coupon_ids=ids, openids=users, appid=appid, on_error=on_error)
             saved = [
                 _row(*values) for values in frame.astype(object).where(frame.notna(), None).itertuples(index=False)
             ]
@@ -97,13 +96,21 @@ def fetch(
         raise typer.Exit(INCOMPLETE)
 
 
-def _refresh(
-    client: wx.Client, store: wx.SnapshotStore, ids: list[str] | None, appid: str, on_error: Literal["raise", "collect"]
-) -> list[dict[str, Any]]:
-    """Save product coupons and stocks in full, and of users' coupons what can have changed."""
+def _known_ids(client: wx.Client, store: wx.SnapshotStore) -> list[str]:
     from wxcoupon_analytics.fetch.known import product_coupons_of
 
-    ids = ids or product_coupons_of(client.credentials.brand_id, store)
+    try:
+        return product_coupons_of(client.credentials.brand_id, store)
+    except wx.ValidationError:
+        raise wx.ValidationError(
+            "the store knows of no product coupons yet: the first time, name them with --product-coupon-id"
+        ) from None
+
+
+def _refresh(
+    client: wx.Client, store: wx.SnapshotStore, ids: list[str], appid: str, on_error: Literal["raise", "collect"]
+) -> list[dict[str, Any]]:
+    """Save product coupons and stocks in full, and of users' coupons what can have changed."""
     saved: list[dict[str, Any]] = []
     for entity, frame in (("product_coupons", client.fetch.product_coupons(ids)), ("stocks", client.fetch.stocks(ids))):
         kept = store.save(entity, frame)

@@ -288,6 +288,9 @@ ROUNDS = (
     ),
 )
 
+# What ends in one of these stays so. USED does not belong here: a return (退券) makes it EFFECTIVE again.
+FINAL_STATES = ("EXPIRED", "DELETED", "DEACTIVATED")
+
 USER_COUPON = (
     text("brand_id", "品牌ID"),
     text("coupon_code", "用户商品券Code"),

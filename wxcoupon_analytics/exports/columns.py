@@ -99,7 +99,7 @@ def export(frame: IntoFrame, *, most: int | None = None, kinds: Mapping[str, Kin
         )
     try:
         here = collect(opened, list(opened.collect_schema()))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OverflowError) as error:
         # Its other words may repeat a value, and that may be an openid.
         raise ValidationError(
             f"the frame has what no Arrow type holds: {error.args[-1]}. Bring the column's values to one type first, in"
@@ -182,7 +182,12 @@ def _in_columns(frame: IntoFrame) -> IntoFrame:
             raise ValidationError(
                 f"{', '.join(doubled)} is both the index and a column: frame.reset_index(drop=True) keeps the column"
             )
-        frame = frame.reset_index()
+        try:
+            frame = frame.reset_index()
+        except ValueError as error:  # two of its levels have one name, or a column has the name an unnamed one gets
+            raise ValidationError(
+                f"the index cannot become columns: {error}; name it anew, frame.rename_axis(…)"
+            ) from None
     else:
         frame = frame.reset_index(drop=True)  # older versions make a column of one that rows were taken out of
     frame = frame.set_axis([_name(label) for label in frame.columns], axis="columns")

@@ -33,7 +33,8 @@ def to_csv(frame: IntoFrame, path: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     frame : frame
-        Any frame: pandas (an index is kept as columns, unless it only counts), Polars, PyArrow, DuckDB or PySpark.
+        Any frame: pandas, Polars, PyArrow, DuckDB or PySpark. Of pandas the index is kept as columns; one of whole numbers
+        without a name is taken for a count and left out, and ``frame.rename_axis("stock_id")`` keeps it.
     path : str or path
         Ends in ``.csv``; a file of that name is replaced, once the new one is whole.
 
@@ -87,13 +88,13 @@ def to_csv(frame: IntoFrame, path: str | os.PathLike[str]) -> Path:
     >>> [name for name in text.splitlines()[0].split(",") if name.endswith(("_yuan", "_beijing"))]
     ['discount_yuan', 'sent_value_yuan', 'budget_value_yuan', 'as_of_beijing']
     """
-    with replacing(path, suffix=".csv") as beside:
+    with replacing(path, suffix=".csv") as (beside, target):
         exported = export(frame)
         with beside.open("w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)
             writer.writerow([_marked(_header(column)) for column in exported.columns])
             writer.writerows([_text(value) for value in row] for row in exported.rows())
-    return Path(path).expanduser()
+    return target
 
 
 def _header(column: Column) -> str:

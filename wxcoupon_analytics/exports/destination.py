@@ -12,8 +12,8 @@ from wxcoupon_analytics.errors import ValidationError
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], *, suffix: str) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to, and move it into place when all is written."""
+def replacing(path: str | os.PathLike[str], *, suffix: str) -> Iterator[tuple[Path, Path]]:
+    """Give a path to write to and, beside it, where it is moved when all is written."""
     target = Path(path).expanduser()
     if target.suffix.lower() != suffix:
         raise ValidationError(f"{target} does not end in {suffix}: what opens files goes by that")
@@ -21,7 +21,7 @@ def replacing(path: str | os.PathLike[str], *, suffix: str) -> Iterator[Path]:
         raise ValidationError(f"{target.parent} is no folder: make it first")
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        yield beside
+        yield beside, target
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)

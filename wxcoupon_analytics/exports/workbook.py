@@ -84,7 +84,8 @@ def to_excel(frame: IntoFrame, path: str | os.PathLike[str], *, lang: Lang = "zh
     Parameters
     ----------
     frame : frame
-        Any frame: pandas (an index is kept as columns, unless it only counts), Polars, PyArrow, DuckDB or PySpark.
+        Any frame: pandas, Polars, PyArrow, DuckDB or PySpark. Of pandas the index is kept as columns; one of whole numbers
+        without a name is taken for a count and left out, and ``frame.rename_axis("stock_id")`` keeps it.
     path : str or path
         Ends in ``.xlsx``; a file of that name is replaced, once the new one is whole.
     lang : {"zh", "en"}
@@ -141,7 +142,7 @@ def write_workbook(sheets: Sequence[Sheet], path: str | os.PathLike[str], *, lan
     if lang not in _UNITS:
         raise ValidationError(f"lang={lang!r}: the headers speak {' and '.join(map(repr, sorted(_UNITS)))}")
     names = _sheet_names([sheet.name for sheet in sheets])
-    with replacing(path, suffix=".xlsx") as beside, _workbook(beside) as book:
+    with replacing(path, suffix=".xlsx") as (beside, target), _workbook(beside) as book:
         for name, sheet in zip(names, sheets, strict=True):
             above = [line for line in (sheet.title, *sheet.notes) if line]
             header = len(above) + bool(above)
@@ -149,7 +150,7 @@ def write_workbook(sheets: Sequence[Sheet], path: str | os.PathLike[str], *, lan
             if len(exported.columns) > _COLUMNS:
                 raise ValidationError(f"{len(exported.columns):,} columns, and an Excel sheet holds {_COLUMNS:,}")
             _write_sheet(book, name, sheet, exported, header, _UNITS[lang])
-    return Path(path).expanduser()
+    return target
 
 
 @contextmanager

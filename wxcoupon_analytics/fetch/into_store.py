@@ -105,7 +105,7 @@ class IntoStore:
             log.warning(notes[0])
         with closing(spool):
             # Where the store says whom to ask, it may no longer name those whose answers an earlier run stored.
-            done = sum(spool.is_done(self._store.pseudonym(openid)) for openid in asked) if spool.users else 0
+            done = spool.count_done(map(self._store.pseudonym, asked)) if spool.users else 0
             users = spool.users + asked.count - done
             try:
                 with bar(users, what="users", show=show_progress, initial=spool.users) as progress:

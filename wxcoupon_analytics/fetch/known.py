@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from wxcoupon_analytics.entities.fields import FINAL_STATES
 from wxcoupon_analytics.errors import ValidationError
 
 if TYPE_CHECKING:
     from wxcoupon_analytics.snapshots import SnapshotStore
-
-# What ends in one of these stays so. USED does not belong here: a return (退券) makes it EFFECTIVE again.
-FINAL_STATES = ("EXPIRED", "DELETED", "DEACTIVATED")
 
 
 def sent_to(journal: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -59,7 +57,7 @@ def product_coupons_of(brand_id: str, store: SnapshotStore) -> list[str]:
     ids: list[str] = known.loc[known["brand_id"].fillna(brand_id) == brand_id, "product_coupon_id"].tolist()
     if not ids:
         raise ValidationError(
-            "the store knows of no product coupons yet: the first time, name them (product_coupon_ids, or --product-coupon-id)"
+            "the store knows of no product coupons yet: the first time, name them (product_coupon_ids=)"
         )
     return ids
 

@@ -11,6 +11,7 @@ part however often the process that wanted to store it is killed.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import secrets
 import shutil
@@ -21,6 +22,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +35,7 @@ _FILE = "spool.sqlite3"
 _OWNER = "owner"
 _CODEC = "zstd"  # a page repeats its stock and its product coupon once a coupon: a twentieth is left
 _PAGES_AT_ONCE = 64
+_USERS_AT_ONCE = 10_000
 FOUND_AGAIN = 0  # the part of the answers about coupons that had vanished
 _SCHEMA = """
 CREATE TABLE fetch (
@@ -157,6 +160,15 @@ class Spool:
     def is_done(self, who: str) -> bool:
         """Whether a user is wholly answered."""
         return bool(self._rows("SELECT 1 FROM done WHERE who = ?", who))
+
+    def count_done(self, users: Iterable[str]) -> int:
+        """Count those of these users, however many, who are wholly answered; one who is there twice counts twice."""
+        query = "SELECT count(*) FROM json_each(?) WHERE value IN (SELECT who FROM done)"
+        rest, done = iter(users), 0
+        while some := list(islice(rest, _USERS_AT_ONCE)):
+            ((found,),) = self._rows(query, json.dumps(some))
+            done += found
+        return done
 
     def tokens(self, who: str) -> list[str]:
         """Give the page tokens that a half answered user's pages led to; the last one leads on."""

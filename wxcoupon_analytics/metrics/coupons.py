@@ -33,6 +33,9 @@ def open_coupons(
     frame = open_frame(user_coupons, entity="user_coupons", needs=[*columns, *(groups or {}).values()])
     schema = frame.collect_schema()
     check_ids({name: schema[name] for name in IDS}, entity="user_coupons")
+    if isinstance(frame, nw.DataFrame):  # a column of nothing has any dtype, or none
+        empty = [name for name in columns if name.endswith("_time") and frame[name].is_null().all()]
+        frame = frame.with_columns(nw.lit(None, nw.Datetime("us", "Asia/Shanghai")).alias(name) for name in empty)
     chosen = with_groups(frame, columns, groups or {})
     lazy = with_dtypes(made_lazy(chosen, chosen.collect_schema().names()), groups or {})
     schema = lazy.collect_schema()

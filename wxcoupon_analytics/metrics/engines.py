@@ -53,9 +53,10 @@ def _is_aware(dtype: DType) -> bool:
 
 
 def _not_aware(name: str, dtype: DType, entity: str) -> ValidationError:
+    time = f"frame[{name!r}]" if dtype.is_temporal() else f"pd.to_datetime(frame[{name!r}])"
     return ValidationError(
         f"{name} of the {entity} frame is {dtype}, not an aware time: localize it first, in pandas with "
-        f"frame[{name!r}].dt.tz_localize('Asia/Shanghai')"
+        f"{time}.dt.tz_localize('Asia/Shanghai')"
     )
 
 

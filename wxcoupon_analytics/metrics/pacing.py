@@ -17,7 +17,7 @@ from wxcoupon_analytics.errors import ValidationError
 from wxcoupon_analytics.metrics.budget import remaining
 from wxcoupon_analytics.metrics.engines import give_back
 from wxcoupon_analytics.metrics.quota import in_beijing
-from wxcoupon_analytics.metrics.sends import STOCK, known_intervals, last_readings, same_as_next
+from wxcoupon_analytics.metrics.sends import STOCK, known_intervals, last_readings, ordered_readings, same_as_next
 
 _MODES = ("single_usage_rule", "sequential_usage_rule", "progressive_bundle_usage_rule")
 _TIME = nw.Datetime("us", "Asia/Shanghai")
@@ -63,9 +63,9 @@ def quota_days(stock_history: IntoFrameT) -> IntoFrameT:
 
     Notes
     -----
-    Snapshots do not tell at which hour a limit was changed. A day after which another limit stands was hit if it sent as many
-    as the higher of both, and not if fewer than the lower; and if it began with a lower limit than it ended with, it may have
-    hit that one first.
+    Snapshots do not tell at which hour a limit was changed. A limit was hit if a snapshot of the day shows it so, or if the
+    day sent as many as the higher of the last limit read that day and the next one read; it was not if the day sent fewer
+    than the lower of these two, and had sent fewer, when last read, than any limit of the day or just before it.
 
     Examples
     --------
@@ -80,19 +80,19 @@ def quota_days(stock_history: IntoFrameT) -> IntoFrameT:
     >>> quota_days(history)[["sends", "used_share", "hit"]].to_dict("records")
     [{'sends': 13, 'used_share': 0.65, 'hit': False}]
     """
-    readings = last_readings(stock_history, {_PER_DAY: nw.Int64()}).rename({_PER_DAY: "max_count_per_day"})
+    every = ordered_readings(stock_history, {_PER_DAY: nw.Int64()}).rename({_PER_DAY: "max_count_per_day"})
     limit, later, sends = nw.col("max_count_per_day"), nw.col("later"), nw.col("sends")
-    goes_on = same_as_next(STOCK)
-    readings = readings.with_columns(
+    of_day, goes_on = [*STOCK, "day"], same_as_next(STOCK)
+    before = nw.when(goes_on.shift(1).fill_null(False)).then(limit.shift(1))
+    every = every.with_columns(
         later=nw.when(goes_on).then(limit.shift(-1)),
-        earlier=nw.when(goes_on.shift(1).fill_null(False)).then(limit.shift(1)),
-    )
-    is_hit = (sends >= nw.max_horizontal(limit, later)) & ~later.is_null()
-    may_be_hit = (sends >= nw.min_horizontal(limit, later)) | (nw.col("sends_at_least") >= nw.col("earlier")).fill_null(
-        False
-    )
+        lowest=nw.min_horizontal(limit, before),
+        was_hit=(nw.col("sent_count_info_today_count") >= limit).fill_null(False),
+    ).with_columns(nw.col("lowest").min().over(*of_day), nw.col("was_hit").max().over(*of_day))
+    is_hit = nw.col("was_hit") | ((sends >= nw.max_horizontal(limit, later)) & ~later.is_null())
+    may_be_hit = (sends >= nw.min_horizontal(limit, later)) | (nw.col("sends_at_least") >= nw.col("lowest"))
     result = (
-        exact_days(known_intervals(readings))
+        exact_days(known_intervals(every.filter(~same_as_next(of_day))))
         .filter(~limit.is_null())
         .with_columns(
             used_share=nw.when(limit > 0).then(sends.cast(nw.Float64) / limit.cast(nw.Float64)),
@@ -266,11 +266,10 @@ def exhaustion_forecast(stock_history: IntoFrameT, *, now: datetime | None = Non
     daily limit. A day on which the limit was hit says how much could be sent, not how much was wanted: after a raise, the
     forecast is late.
 
-    The range holds eight in ten, or a few more, where the days ahead are like those of the window. It knows no trend, which
-    seven days cannot tell from their weekdays: a campaign that slows down, after its first rush or because few users are
-    left who may have one more, lasts longer than it says. The embedded brand's campaigns do: of those that have three days
-    left at the window's rate it holds eight in ten, of a week two in three, of two weeks three in ten; the others last
-    longer.
+    The range holds eight in ten, or a few more, where the days ahead are like those of the window and seven of these are
+    known; of two to four known days, six or seven in ten. It knows no trend, which seven days cannot tell from their
+    weekdays: a campaign that slows down, after its first rush or because few users are left who may have one more, lasts
+    longer than it says.
 
     No date lies before ``now``'s day, after the end of sending, or more than a year ahead. ``reason``, the first that holds:
 

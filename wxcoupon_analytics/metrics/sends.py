@@ -105,6 +105,13 @@ def last_readings(
     stock_history: IntoFrame, more: Mapping[str, DType] | None = None, *, until: datetime | None = None
 ) -> nw.DataFrame[Any]:
     """Keep the last reading of every stock and Beijing day, in order, with the day; `more` columns come along."""
+    return ordered_readings(stock_history, more, until=until).filter(~same_as_next([*STOCK, "day"]))
+
+
+def ordered_readings(
+    stock_history: IntoFrame, more: Mapping[str, DType] | None = None, *, until: datetime | None = None
+) -> nw.DataFrame[Any]:
+    """Put the readings of every stock in order, with the Beijing day of each; `more` columns come along."""
     branded = has_brand(stock_history)
     columns: dict[str, DType] = {"brand_id": nw.String(), **COUNTERS, **(more or {})}
     if not branded:
@@ -123,8 +130,7 @@ def last_readings(
     known = counted.with_columns(brand_id=brand, day=nw.col("fetched_at").dt.replace_time_zone(None).dt.date())
     if until is not None:
         known = known.filter(nw.col("fetched_at") <= until)
-    ordered = known.sort(*STOCK, "fetched_at", _TOTAL, _TODAY)
-    return ordered.filter(~same_as_next([*STOCK, "day"]))
+    return known.sort(*STOCK, "fetched_at", _TOTAL, _TODAY)
 
 
 STOCK: Sequence[str] = ("brand_id", "product_coupon_id", "stock_id")

@@ -29,8 +29,8 @@ def svg_text(plot: Axes | Figure, *, name: str) -> str:
     str
         The element, as wide as its place and in its own proportions, with the plot's title for screen readers. It loads
         nothing and holds no ground of its own. Ink, grey, grid and white are the CSS variables ``--plot-ink``,
-        ``--plot-faint``, ``--plot-edge``, ``--plot-track`` and ``--plot-ground``, with matplotlib's colours where a page
-        sets none. The same plot gives the same text.
+        ``--plot-faint``, ``--plot-edge``, ``--plot-track`` and ``--plot-ground``, with the greys of a light page where
+        a page sets none, whatever the plot's style. The same plot gives the same text.
 
     Examples
     --------

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from wxcoupon_analytics.entities.fields import FINAL_STATES
 from wxcoupon_analytics.report.numbers import by_stock, change, frame, rows_of
 from wxcoupon_analytics.report.weeks import Week
 
@@ -34,11 +35,20 @@ def used_in(coupons: Any, week: Week) -> pd.DataFrame:
     return frame(counted.fetchall(), stock_id="text", used_count="count")
 
 
-_CAN_CHANGE: Final = "coupon_state NOT IN ('USED', 'EXPIRED', 'DELETED', 'DEACTIVATED')"
+_FINAL: Final = ", ".join(f"'{state}'" for state in FINAL_STATES)
+
+
+def told_after(coupons: Any, week: Week) -> Any:
+    """Keep the coupons that tell how the week ended for them: read after it, or in a state that is final."""
+    return coupons.filter(f"NOT ({_may_have_changed(week)})")
+
+
+def _may_have_changed(week: Week) -> str:
+    return f"coupon_state IS NULL OR (coupon_state NOT IN ({_FINAL}) AND fetched_at < '{week.end.isoformat()}')"
 
 
 def unread_after(coupons: Any, week: Week) -> pd.DataFrame:
-    """Count the coupons, by stock, that may have been used or deleted in a week after they were last read.
+    """Count the coupons, by stock, that may have been used, returned or deleted in a week after they were last read.
 
     Parameters
     ----------
@@ -50,12 +60,12 @@ def unread_after(coupons: Any, week: Week) -> pd.DataFrame:
     -------
     DataFrame
         ``stock_id`` (string), ``unread_count`` (Int64, coupons): still valid in the week, and last read before its end in a
-        state that is not final, or asked for and not there; stocks without such a coupon have no row.
+        state that is not final (nor is USED, which a return undoes), or asked for and not there; stocks without such a
+        coupon have no row.
     """
-    may_change = f"coupon_state IS NULL OR ({_CAN_CHANGE} AND fetched_at < '{week.end.isoformat()}')"
     was_valid = f"coalesce(valid_end_time > '{week.start.isoformat()}', true)"
     counted = (
-        coupons.filter(f"({may_change}) AND {was_valid}")
+        coupons.filter(f"({_may_have_changed(week)}) AND {was_valid}")
         .aggregate("stock_id, count(*) AS unread_count", "stock_id")
         .order("stock_id")
     )

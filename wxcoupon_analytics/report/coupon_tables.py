@@ -26,11 +26,13 @@ from wxcoupon_analytics.report.coupon_numbers import (
     overall_coverage,
     redeemed_value,
     stuck_by_stock,
+    told_after,
     unread_after,
     used_in,
 )
 from wxcoupon_analytics.report.numbers import Tables, change, frame, named, rows_of
 from wxcoupon_analytics.report.readings import Readings
+from wxcoupon_analytics.report.weeks import Week
 
 STUCK: Final = timedelta(hours=24)  # a coupon is normally confirmed within seconds
 COHORTS: Final = 6  # weeks of receipt that are shown
@@ -41,13 +43,12 @@ def coupon_tables(found: Readings, budget: pd.DataFrame, names: pd.DataFrame) ->
     """Work out what user coupons say; of a store that knows none, the same tables without rows."""
     coupons, cohorts = found.coupons, cohorts_shown(found)
     known, rates = _here(coverage(coupons, found.stocks)), _here(redemption_rate(coupons, by="stock_id"))
+    unread = _unread(found)
     tables = {
         "rates": _rates(found, known),
         "states": _states(found),
-        "redemption": _redemption(known, rates, names, _unread(found)),
-        "redeemed_value": redeemed_value(
-            used_in(coupons, found.week), used_in(coupons, found.week.before), rates, budget
-        ),
+        "redemption": _redemption(known, rates, names, unread),
+        "redeemed_value": _redeemed_value(found, unread, rates, budget),
         "cohorts": cohort_shares(
             _here(redemption_curve(cohorts, by="cohort")), _here(coupon_funnel(cohorts, by="cohort"))
         ),
@@ -112,6 +113,19 @@ def _states(found: Readings) -> pd.DataFrame:
     )
 
 
+def _redeemed_value(found: Readings, unread: pd.DataFrame, rates: pd.DataFrame, budget: pd.DataFrame) -> pd.DataFrame:
+    """Value the uses of both weeks; what is certain of one says nothing beside the other unless both are exact."""
+    value = redeemed_value(_used(found, found.week), _used(found, found.week.before), rates, budget)
+    if not found.is_over or len(unread):
+        value.loc[:, "change_share"] = pd.NA
+    return value
+
+
+def _used(found: Readings, week: Week) -> pd.DataFrame:
+    """Count the uses of a week that no return can have undone since; of a week that runs, those read so far."""
+    return used_in(told_after(found.coupons, week) if found.is_over else found.coupons, week)
+
+
 def _unread(found: Readings) -> pd.DataFrame:
     """Count, of both weeks, the coupons that may have been used after they were last read; of a week that runs nobody can."""
     if not found.is_over:
@@ -154,7 +168,7 @@ def _found_deleted(found: Readings) -> pd.DataFrame:
     """
     key, columns = ["stock_id", "coupon_code"], ["product_coupon_id", "from_state", "changed_after", "as_of"]
     changes = state_changes(found.coupon_history)
-    told = found.coupon_history.dropna(subset="coupon_state").sort_values("fetched_at", kind="stable")
+    told = found.coupon_history.dropna(subset=[*key, "coupon_state"]).sort_values("fetched_at", kind="stable")
     first = told.drop_duplicates(key)
     is_recent = first["fetched_at"] > found.closing_before - timedelta(days=7)
     came_and_went = (

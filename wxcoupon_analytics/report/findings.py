@@ -213,8 +213,8 @@ def _about_snapshots(found: Readings, tables: Tables, text: Text, lang: str) -> 
         yield text["know_no_days"].format(at=taken.max())
     else:
         within = [day for day in missing if min(days) < day < max(days)]
-        without = [day for day in missing if day not in within]
-        for key, those in (("know_gaps", within), ("know_outside", without)):
+        sooner, later = [day for day in missing if day < min(days)], [day for day in missing if day > max(days)]
+        for key, those in (("know_gaps", within), ("know_sooner", sooner), ("know_later", later)):
             if those:
                 yield text[key].format(days=", ".join(f"{day:%m-%d}" for day in those))
     if found.is_over and taken.max() < pd.Timestamp(found.week.end):

@@ -172,11 +172,11 @@ def _intervals(rows: Sequence[tuple[Any, ...]], *, has_ended: bool) -> list[tupl
     return found
 
 
-Limits = dict[tuple[str, str], dict[date, int | None]]
+Limits = dict[tuple[str, str], dict[date, list[int | None]]]
 
 
 def day_limits(stock_history: pd.DataFrame) -> Limits:
-    """Take every stock's daily limit in the last reading of each Beijing day: None where it had none."""
+    """List the daily limits that each stock was read with on a Beijing day, in their order: None where it had none."""
     limit, counters = (
         "stock_send_rule_max_count_per_day",
         ["sent_count_info_total_count", "sent_count_info_today_count"],
@@ -184,7 +184,7 @@ def day_limits(stock_history: pd.DataFrame) -> Limits:
     found: Limits = {}
     known = stock_history.dropna(subset=[*STOCK, *counters]).sort_values("fetched_at", kind="stable")
     for product, stock, at, value in rows_of(known, *STOCK, "fetched_at", limit):
-        found.setdefault((product, stock), {})[at.date()] = value
+        found.setdefault((product, stock), {}).setdefault(at.date(), []).append(value)
     return found
 
 
@@ -223,10 +223,10 @@ def week_limits(
     found = []
     for key, intervals in by_stock(daily_sends, "day", "days_covered", "sends", "sends_at_least", "complete"):
         of_stock = limits.get(key, {})
-        known = [limit for limit in of_stock.values() if limit is not None]
-        before = dict(zip([*of_stock][1:], of_stock.values(), strict=False))
+        known = [limit for read in of_stock.values() for limit in read if limit is not None]
+        before = {day: read[-1] for day, read in zip([*of_stock][1:], of_stock.values(), strict=False)}
         days = [
-            (day, max(limit, of_stock.get(day + _DAY) or 0), sends, hit)
+            (day, max(limit, of_stock[day + _DAY][0] or 0), sends, hit)
             for day, limit, sends, hit in quotas.get(key, [])
             if week.monday <= day <= week.days[-1]
         ]
@@ -267,7 +267,7 @@ def week_limits(
 
 def _spans_without_hit(
     intervals: Sequence[tuple[Any, ...]],
-    limits: Mapping[date, int | None],
+    limits: Mapping[date, Sequence[int | None]],
     limits_before: Mapping[date, int | None],
     *,
     has_ended: bool,
@@ -276,14 +276,14 @@ def _spans_without_hit(
     (_, _, first, _, _), *later = intervals
     spans = [(date.min, later[0][0] - _DAY)] if first == 0 else []
     for day, days, sends, seen, complete in later:
-        had = [limit for limit in (limits_before.get(day), limits.get(day)) if limit is not None]
+        had = [limit for limit in (limits_before.get(day), *limits.get(day, ())) if limit is not None]
         is_below = all(seen < limit for limit in had)
-        next_limit = limits.get(day + _DAY)
+        next_limit = limits.get(day + _DAY, [None])[0]
         if not complete and has_ended:
             spans.append((day if is_below else day + _DAY, date.max))
         elif complete and sends == 0:
             spans.append((day, day + days * _DAY - _DAY))
-        elif complete and days == 1 and sends is not None and limits.get(day) is None and is_below:
+        elif complete and days == 1 and sends is not None and limits[day][-1] is None and is_below:
             spans += [(day, day)] if next_limit is None or sends < next_limit else []
     return spans
 

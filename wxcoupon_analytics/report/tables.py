@@ -155,13 +155,12 @@ def _anomalies(
         for *key, sent, limit in rows_of(tables["sends"], *STOCK, "sent_count", "max_count")
         if sent is not None and limit is not None and sent > limit
     ]
-    odd += [
-        ("over_daily_limit", *key, day, sends, max(limit, later))
-        for *key, day, sends, limit in rows_of(quota, *STOCK, "day", "sends", "max_count_per_day")
-        # Without a limit a day later, nobody knows since when there was none.
-        if day in found.week.days and (later := by_day[*key][day + timedelta(days=1)]) is not None
-        if sends > max(limit, later)
-    ]
+    for *key, day, sends in rows_of(quota, *STOCK, "day", "sends"):
+        told = [*by_day[*key][day], by_day[*key][day + timedelta(days=1)][0]]
+        limits = [limit for limit in told if limit is not None]
+        # Where it had none at one of the readings, nobody knows at which hours it had one.
+        if day in found.week.days and len(limits) == len(told) and sends > max(limits):
+            odd.append(("over_daily_limit", *key, day, sends, max(limits)))
     odd += [
         ("more_known_than_sent", *key, None, known, sent)
         for *key, known, sent in rows_of(tables["redemption"], *STOCK, "known_count", "sent_count")

@@ -56,14 +56,19 @@ class WeeklyReport(Contents):
         path : str or path
             Ends in ``.html``; a file of that name is replaced, once the new one is whole.
 
+        Returns
+        -------
+        Path
+            The file.
+
         Raises
         ------
         ValidationError
             The path does not end in ``.html``, or its folder does not exist.
         """
-        with replacing(path, suffix=".html") as beside:
+        with replacing(path, suffix=".html") as (beside, target):
             beside.write_text(html_of(self), encoding="utf-8")
-        return Path(path)
+        return target
 
     def to_excel(self, path: str | os.PathLike[str]) -> Path:
         """Write the tables as an Excel workbook, a sheet each; cells and errors are those of ``wx.to_excel``."""

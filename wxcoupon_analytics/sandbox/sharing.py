@@ -39,6 +39,7 @@ _HANDLE: Final = "sandbox.json"
 _JOURNAL: Final = "journal.sqlite3"
 _SNAPSHOTS: Final = "snapshots"
 _SILENT = (OSError, ValueError, http.client.HTTPException, WxCouponError)  # nobody there, or somebody else
+_OF_ANOTHER_SHAPE = (ValueError, TypeError, KeyError, AttributeError)  # what reading such a document raises
 _BELIEVED_SECONDS = 1.0  # another process may move business time, but not every page of a fetch need ask
 
 
@@ -122,8 +123,8 @@ def shared() -> SharedSandbox:
         return box
     greeting = _read_handle(handle)
     if greeting is not None:
-        box = SharedSandbox(handle.parent, greeting)
-        with contextlib.suppress(*_SILENT):
+        with contextlib.suppress(*_SILENT, *_OF_ANOTHER_SHAPE):
+            box = SharedSandbox(handle.parent, greeting)
             box.now()
             return box
     raise WxCouponError(
@@ -147,10 +148,13 @@ def _configured() -> Path | None:
 def _read_handle(path: Path) -> dict[str, Any] | None:
     """Read who served here last; None if that cannot be told."""
     try:
-        greeting = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        greeting: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = isinstance(greeting["port"], int) and isinstance(greeting["token"], str)
+        server = Owner(**greeting["server"])
+        known &= isinstance(server.pid, int) and isinstance(server.started, float)
+    except _OF_ANOTHER_SHAPE:
         return None
-    return greeting if isinstance(greeting, dict) and {"port", "token", "server"} <= greeting.keys() else None
+    return greeting if known else None
 
 
 @cache

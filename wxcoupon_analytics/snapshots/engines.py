@@ -15,12 +15,20 @@ import pyarrow.dataset as ds
 
 from wxcoupon_analytics.entities.schemas import TIMEZONE
 from wxcoupon_analytics.errors import SnapshotError
-from wxcoupon_analytics.snapshots.roots import Root
+from wxcoupon_analytics.snapshots.roots import OURS, Root
 
 # A day is a Beijing day, whatever zone this machine is in.
 BEIJING_DAYS: Final = f"SET TimeZone = '{TIMEZONE}'; SET enable_progress_bar = false"
-# How DuckDB, Arrow and object stores say it; the errors' types do not.
-_GONE: Final = re.compile(r"no files found|no such file|not exist|NoSuchKey|404|not found", re.IGNORECASE)
+TRY_AGAIN: Final = "try again; if it stays so, check the network, the memory, and that this process may read there"
+_OUT_OF_REACH: Final = (duckdb.OperationalError, MemoryError, OSError)
+# How DuckDB, Arrow and object stores say it; the errors' types do not. The number may also be a size, or part of a name.
+_GONE: Final = re.compile(
+    r"no files found|no such file|not exist|NoSuchKey|(?<![\w.-])404(?![\w-]|\.\d)|not found", re.IGNORECASE
+)
+# Arrow says what it cannot decode with the errors of what it cannot read.
+_UNDECODABLE: Final = re.compile(r"deserialize|decompress|corrupt|unexpected end of stream|malformed", re.IGNORECASE)
+_ARROW_IO: Final = "IOError: "  # as DuckDB repeats it from a stream
+_REGISTRY: Final = re.compile(rf"{re.escape(OURS)}[/\\]registry[/\\]")
 MEMORY_LIMIT: Final = "512MB"  # of what does not fit, the rest goes to the disk
 
 
@@ -47,12 +55,28 @@ def failures_told() -> Iterator[None]:
     """
     try:
         yield
-    except (duckdb.Error, pa.ArrowException) as error:
+    except FileNotFoundError:
+        raise
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         if _GONE.search(str(error)):
             raise FileNotFoundError(str(error)) from error
         what = str(error).partition("\n\n")[0]  # without the query
-        damaged = "; move the file it names out of the store to go on without it" if ".parquet" in what else ""
-        raise SnapshotError(f"what is stored cannot be read together: {what}{damaged}") from error
+        advice = ""
+        if is_damage(error) and ".parquet" in what:
+            advice = "; move the file it names out of the store to go on without it"
+            if _REGISTRY.search(what):
+                advice += ", and name the users who hold no coupon again"
+        elif isinstance(error, _OUT_OF_REACH) or _ARROW_IO in what:
+            advice = f"; {TRY_AGAIN}"
+        raise SnapshotError(f"what is stored cannot be read together: {what}{advice}") from error
+
+
+def is_damage(error: Exception) -> bool:
+    """Tell a file whose content is wrong from one that cannot be had now: for permission, network or memory."""
+    said = str(error)
+    if isinstance(error, OSError) or _ARROW_IO in said:
+        return _UNDECODABLE.search(said) is not None
+    return isinstance(error, duckdb.InvalidInputException | pa.ArrowInvalid)
 
 
 def literal(value: str) -> str:

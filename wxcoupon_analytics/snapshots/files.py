@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from wxcoupon_analytics.entities.casting import cast_exactly
 from wxcoupon_analytics.entities.schemas import TIME, Entity
 from wxcoupon_analytics.errors import SnapshotError
+from wxcoupon_analytics.snapshots.engines import TRY_AGAIN, is_damage
 from wxcoupon_analytics.snapshots.instants import BEIJING
 from wxcoupon_analytics.snapshots.names import parse
 from wxcoupon_analytics.snapshots.roots import Root
@@ -164,7 +165,7 @@ def batches(root: Root, path: str, schema: Entity, columns: Sequence[str]) -> It
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise _damaged(root, path, error) from error
+            raise _unread(root, path, error) from error
 
 
 def _open(root: Root, path: str) -> pq.ParquetFile:
@@ -173,7 +174,7 @@ def _open(root: Root, path: str) -> pq.ParquetFile:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(root, path, error) from error
+        raise _unread(root, path, error) from error
 
 
 def _footer(root: Root, path: str, file: pq.ParquetFile) -> Footer:
@@ -198,7 +199,7 @@ def _footer(root: Root, path: str, file: pq.ParquetFile) -> Footer:
         else:
             holds = ()
     except (KeyError, ValueError, TypeError) as error:
-        raise _damaged(root, path, error) from error
+        raise _unread(root, path, error) from error
     return Footer(said, version, rows, holds)
 
 
@@ -210,7 +211,7 @@ def _conform(batch: pa.RecordBatch, wanted: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=wanted)
 
 
-def _damaged(root: Root, path: str, error: Exception) -> SnapshotError:
-    return SnapshotError(
-        f"{root.describe(path)} cannot be read: {error!r}; move it out of the store to go on without it"
-    )
+def _unread(root: Root, path: str, error: Exception) -> SnapshotError:
+    out_of_reach = isinstance(error, OSError | MemoryError) and not is_damage(error)
+    advice = TRY_AGAIN if out_of_reach else "move it out of the store to go on without it"
+    return SnapshotError(f"{root.describe(path)} cannot be read: {error!r}; {advice}")

@@ -133,11 +133,14 @@ class Root:
     def _listed_remotely(self, folder: str) -> list[pafs.FileInfo]:
         """Ask for a listing, which is what every use of a store begins with: here it shows whether it can be reached."""
         selector = pafs.FileSelector(self.full(folder), recursive=True, allow_not_found=True)
+        # The libraries behind fsspec (botocore, gcsfs, Azure's, aiohttp) have errors with no common base but this one.
+        behind_fsspec = isinstance(self.filesystem, pafs.PyFileSystem)
+        failures = (Exception,) if behind_fsspec else (OSError, pa.ArrowException)
         try:
             return self.filesystem.get_file_info(selector)  # type: ignore[no-any-return]
         except FileNotFoundError:
             raise
-        except Exception as error:  # noqa: BLE001 - each library behind fsspec has its own, under no common one but this
+        except failures as error:
             place = urlsplit(self.uri).netloc
             said = f"{type(error).__name__}: {error}".replace(place, place.rpartition("@")[2])
         raise SnapshotError(

@@ -202,6 +202,11 @@ class SnapshotStore(OpenStore):
             The part cannot be stored, or not with this key.
         ValidationError
             ``filters`` has what no question can, or ``started_at`` is naive.
+
+        Notes
+        -----
+        Answers are stored as they come, whatever their times. When an older answer that has a coupon is stored after a
+        newer one that lacks it, nothing is left to say that it was missed: the coupon stands until its user is asked again.
         """
         if unknown := sorted(filters.keys() - _FILTERS):
             raise ValidationError(
@@ -222,7 +227,10 @@ class SnapshotStore(OpenStore):
         return dataclasses.replace(merged, path=str(self.file_of(merged)))
 
     def file_of(self, merged: Merged) -> Path | str:
-        """Give the file that has what was stored of a part, by now: small files are put together."""
+        """Give the file that has what was stored of a part, by now: small files are put together.
+
+        When :meth:`prune` left no row of the part, it is the file it was stored as, which is not there any more.
+        """
         return self._path(self._settled(lambda: self._coupons.where(merged.stored_as)))
 
     # reading -----------------------------------------------------------------------------------------------------------
