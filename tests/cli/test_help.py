@@ -59,7 +59,7 @@ def test_wrong_usage_is_a_line_that_a_log_can_hold():
     for arguments, says in (
         (["frobnicate"], "No such command 'frobnicate'."),
         (["fetch", "--stroe", "x"], "No such option: --stroe"),
-        (["send", "users.csv"], "Missing option '--campaign'."),
+        (["send", "users.csv"], "Missing option '--campaign'"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2

@@ -127,12 +127,14 @@ def test_twice_is_refused_because_the_names_are_taken() -> None:
 
 
 def test_duckdb_takes_a_name_in_other_letters_for_the_same() -> None:
+    connection = duckdb.connect()
     coupons = table_of("user_coupons", user_coupons(held("A"))).append_column("Name", [["x"]])
     with pytest.raises(ValidationError, match="already has name"):
-        enrich(duckdb.connect().from_arrow(coupons), STOCKS, PRODUCTS)
+        enrich(connection.from_arrow(coupons), STOCKS, PRODUCTS)
     assert rows(enrich(coupons, STOCKS, PRODUCTS))[0]["Name"] == "x"
     state = table_of("user_coupons", user_coupons(held("A"))).append_column("State", [["x"]])
-    assert {"State", "stock_state"} <= set(enrich(duckdb.connect().from_arrow(state), STOCKS, PRODUCTS).columns)
+    assert {"State", "stock_state"} <= set(enrich(connection.from_arrow(state), STOCKS, PRODUCTS).columns)
+    connection.close()
 
 
 def test_missing_ids_and_ids_that_went_through_a_float_are_refused() -> None:

