@@ -69,7 +69,7 @@ def test_tables_are_what_the_metrics_say_of_the_store(brand: Brand, report: wx.W
     curve = wx.redemption_curve(coupons.assign(cohort=coupons["receive_time"].dt.strftime("%G-W%V")), by="cohort")
     day_7 = curve[curve["day"] == 7].set_index("cohort")["used_share"]
     shown = report.tables["cohorts"].set_index("cohort")["used_share_7d"].dropna()
-    pd.testing.assert_series_equal(shown, day_7.loc[shown.index], check_names=False)
+    pd.testing.assert_series_equal(shown, day_7.loc[shown.index], check_names=False, check_index_type=False)
     stuck = wx.confirming_age(coupons, now=brand.now)
     assert report.tables["confirming"]["stuck_count"].sum() == (stuck["age"] > timedelta(hours=24)).sum() > 0
     read = brand.store.history("user_coupons")
